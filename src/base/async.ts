@@ -1,0 +1,52 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Waits `ms`, or until `signal` aborts; never throws. */
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  await delay(ms, undefined, signal ? { signal } : undefined).catch(() => undefined);
+}
+
+/** Runs `work` over `items`, at most `limit` at a time; the first error aborts the rest and is thrown. */
+export async function forEachLimited<T>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T, index: number) => Promise<void>,
+): Promise<void> {
+  let next = 0;
+  let failed = false;
+  const runner = async (): Promise<void> => {
+    while (!failed && next < items.length) {
+      const index = next++;
+      const item = items[index] as T; // index < items.length
+      try {
+        await work(item, index);
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, runner));
+}
+
+/** Delays that double from `firstMs` to `maxMs`, each with up to a quarter of jitter. `reset` after a success. */
+export class Backoff {
+  readonly #firstMs: number;
+  readonly #maxMs: number;
+  #nextMs: number;
+
+  constructor(firstMs: number, maxMs: number) {
+    this.#firstMs = firstMs;
+    this.#maxMs = maxMs;
+    this.#nextMs = firstMs;
+  }
+
+  next(): number {
+    const ms = this.#nextMs;
+    this.#nextMs = Math.min(ms * 2, this.#maxMs);
+    return ms * (1 + Math.random() / 4);
+  }
+
+  reset(): void {
+    this.#nextMs = this.#firstMs;
+  }
+}

@@ -1,0 +1,109 @@
+import * as fs from 'node:fs';
+import { RivuletError } from './errors.ts';
+
+/*
+ * Closing any descriptor of a file drops every fcntl lock that the process holds on it, SQLite's included. So a database
+ * (and its -shm) that is under capture is opened by its capture alone, once, and by nobody else in this process, worker
+ * threads included. This register is how the others know: a table of (device, inode) pairs in shared memory.
+ *
+ * Every open of a database file outside of SQLite goes through this module; scripts/check-imports.ts forbids it elsewhere.
+ */
+
+/** How many databases one process can capture. */
+export const MAX_CAPTURED_DATABASES = 16_384;
+
+const WORDS_PER_ENTRY = 2;
+let table = new BigUint64Array(new SharedArrayBuffer(MAX_CAPTURED_DATABASES * WORDS_PER_ENTRY * 8));
+
+/** The register's memory: hand it to every worker thread, and {@link joinRegister} there before anything is opened. */
+export function registerMemory(): ArrayBufferLike {
+  return table.buffer;
+}
+
+/** In a worker thread: use the register of the thread that started it. */
+export function joinRegister(memory: ArrayBufferLike): void {
+  table = new BigUint64Array(memory);
+}
+
+function entryOf(identity: FileIdentity): number {
+  for (let i = 0; i < table.length; i += WORDS_PER_ENTRY) {
+    if (table[i + 1] === identity.inode && table[i] === identity.device) return i;
+  }
+  return -1;
+}
+
+/** What makes a file itself, whatever its name. */
+export interface FileIdentity {
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+/** The identity of the file at `path`, following symlinks; undefined where there is none. */
+export function identify(path: string): FileIdentity | undefined {
+  const stat = fs.statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat && { device: stat.dev, inode: stat.ino };
+}
+
+export function sameFile(a: FileIdentity | undefined, b: FileIdentity | undefined): boolean {
+  return a !== undefined && b !== undefined && a.device === b.device && a.inode === b.inode;
+}
+
+/** True while a capture in this process holds the database at `path`. */
+export function isUnderCapture(path: string): boolean {
+  const identity = identify(path);
+  return identity !== undefined && entryOf(identity) >= 0;
+}
+
+/** Takes the database at `path` for a capture. Throws DATABASE_UNDER_CAPTURE when this process has one already. */
+export function claimDatabase(path: string): FileIdentity {
+  const identity = identify(path);
+  if (!identity) throw new RivuletError({ code: 'DATABASE_MISSING', message: `there is no database at ${path}` });
+  refuseCaptured(path);
+  for (let i = 0; i < table.length; i += WORDS_PER_ENTRY) {
+    // The inode word is the claim (0n is no inode); the device follows, so a reader never matches half an entry of ours.
+    if (Atomics.compareExchange(table, i + 1, 0n, identity.inode) === 0n) {
+      Atomics.store(table, i, identity.device);
+      return identity;
+    }
+  }
+  throw new RivuletError({
+    code: 'TOO_MANY_DATABASES',
+    message: `one process captures at most ${MAX_CAPTURED_DATABASES} databases`,
+    next: 'start a second process for the rest',
+  });
+}
+
+/** Gives a claim back, after the capture's last descriptor and connection are closed. */
+export function releaseDatabase(identity: FileIdentity): void {
+  const entry = entryOf(identity);
+  if (entry < 0) return;
+  Atomics.store(table, entry, 0n);
+  Atomics.store(table, entry + 1, 0n);
+}
+
+function refuseCaptured(path: string): void {
+  if (isUnderCapture(path)) {
+    throw new RivuletError({
+      code: 'DATABASE_UNDER_CAPTURE',
+      message: `${path} is being replicated by this process; opening it a second time would drop its locks`,
+      kept: 'the database and its replication go on untouched',
+      next: 'run this command in a process of its own',
+    });
+  }
+}
+
+/** Opens a database file (or its -shm) for the capture that claimed it. The capture closes it after its connections. */
+export function openForCapture(path: string): number {
+  return fs.openSync(path, 'r');
+}
+
+/** Runs `work` on a descriptor of a database file that nobody in this process captures, and closes it. */
+export function withDatabaseFile<T>(path: string, work: (fd: number) => T): T {
+  refuseCaptured(path);
+  const fd = fs.openSync(path, 'r');
+  try {
+    return work(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}

@@ -1,0 +1,56 @@
+import { randomBytes } from 'node:crypto';
+import * as fs from 'node:fs';
+import { dirname } from 'node:path';
+
+/** fsync of a folder: makes creations, renames and removals in it durable. */
+export function fsyncFolder(path: string): void {
+  const fd = fs.openSync(path, 'r');
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** A name beside `path` that no other process uses: the staging place of an atomic write. */
+export function stagingPath(path: string): string {
+  return `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+}
+
+/** Writes `path` so that after a crash it holds either the old bytes or all of the new ones. */
+export function writeFileDurably(path: string, bytes: Uint8Array, mode = 0o600): void {
+  const staged = stagingPath(path);
+  try {
+    const fd = fs.openSync(staged, 'wx', mode);
+    try {
+      writeFully(fd, bytes, null);
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+    fs.renameSync(staged, path);
+  } catch (error) {
+    fs.rmSync(staged, { force: true });
+    throw error;
+  }
+  fsyncFolder(dirname(path));
+}
+
+/** Writes all of `bytes` at `position` (null: at the file's end or current position), however often that takes. */
+export function writeFully(fd: number, bytes: Uint8Array, position: number | null): void {
+  let done = 0;
+  while (done < bytes.length) {
+    done += fs.writeSync(fd, bytes, done, bytes.length - done, position === null ? null : position + done);
+  }
+}
+
+/** Reads until `target` is full or the file ends; returns the bytes read. */
+export function readFully(fd: number, target: Uint8Array, position: number): number {
+  let done = 0;
+  while (done < target.length) {
+    const got = fs.readSync(fd, target, done, target.length - done, position + done);
+    if (got === 0) break;
+    done += got;
+  }
+  return done;
+}
