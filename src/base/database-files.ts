@@ -13,7 +13,7 @@ import { RivuletError } from './errors.ts';
 export const MAX_CAPTURED_DATABASES = 16_384;
 
 const WORDS_PER_ENTRY = 2;
-let table = new BigUint64Array(new SharedArrayBuffer(MAX_CAPTURED_DATABASES * WORDS_PER_ENTRY * 8));
+let table: BigUint64Array = new BigUint64Array(new SharedArrayBuffer(MAX_CAPTURED_DATABASES * WORDS_PER_ENTRY * 8));
 
 /** The register's memory: hand it to every worker thread, and {@link joinRegister} there before anything is opened. */
 export function registerMemory(): ArrayBufferLike {
