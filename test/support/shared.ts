@@ -6,6 +6,6 @@ const checkout = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 /** Replicas written by real Litestream binaries: RIVULET_GOLDEN, or beside the checkout; undefined where there are none. */
 export function goldenFolder(): string | undefined {
-  const candidates = [process.env['RIVULET_GOLDEN'], join(checkout, '../shared/golden')];
+  const candidates = [process.env.RIVULET_GOLDEN, join(checkout, '../shared/golden')];
   return candidates.find((folder) => folder !== undefined && existsSync(folder));
 }

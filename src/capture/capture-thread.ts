@@ -1,0 +1,133 @@
+import { Worker } from 'node:worker_threads';
+import { registerMemory } from '../base/database-files.ts';
+import { messageOf, RivuletError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { Txid } from '../base/types.ts';
+import type { SpooledFile } from './l0-writer.ts';
+import { type Report, type Request, receiveError, receiveState } from './messages.ts';
+import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
+
+/** A capture that runs in the capture thread. */
+export interface CaptureHandle {
+  /** Resolves once everything committed before the call is in the spool; undefined while there is no database. */
+  sync(): Promise<Txid | undefined>;
+  /** Says that a spooled file is in the store. */
+  stored(file: SpooledFile): void;
+  /** Captures the last commits and lets the database go. Throws when the last commits could not be captured. */
+  stop(): Promise<void>;
+}
+
+interface Entry {
+  readonly listener: CaptureListener;
+  readonly logger: Logger;
+  readonly tickets: Map<number, { resolve: (txid: Txid | undefined) => void; reject: (error: unknown) => void }>;
+  readonly stopped: PromiseWithResolvers<void>;
+}
+
+/** The thread that captures every database of this process. Started with the first one. */
+export class CaptureThread {
+  #worker: Worker | undefined;
+  readonly #entries = new Map<number, Entry>();
+  #nextId = 1;
+  #nextTicket = 1;
+
+  open(settings: CaptureSettings, start: StartingPoint, listener: CaptureListener, logger: Logger): CaptureHandle {
+    const id = this.#nextId++;
+    const entry: Entry = { listener, logger, tickets: new Map(), stopped: Promise.withResolvers<void>() };
+    entry.stopped.promise.catch(() => undefined); // whoever calls stop() hears of it
+    this.#entries.set(id, entry);
+    this.#send({ kind: 'open', id, settings, start });
+    return {
+      sync: () => this.#sync(id, entry),
+      stored: (file) => this.#send({ kind: 'stored', id, file }),
+      stop: () => {
+        this.#send({ kind: 'stop', id });
+        return entry.stopped.promise;
+      },
+    };
+  }
+
+  /** Ends the thread; captures that still run are cut off where they are. */
+  async close(): Promise<void> {
+    await this.#worker?.terminate();
+    this.#worker = undefined;
+  }
+
+  #sync(id: number, entry: Entry): Promise<Txid | undefined> {
+    const ticket = this.#nextTicket++;
+    return new Promise((resolve, reject) => {
+      entry.tickets.set(ticket, { resolve, reject });
+      this.#send({ kind: 'sync', id, ticket });
+    });
+  }
+
+  #send(request: Request): void {
+    this.#worker ??= this.#start();
+    this.#worker.postMessage(request);
+  }
+
+  #start(): Worker {
+    // Compiled (.js) in the package, source (.ts) in a checkout: like this file.
+    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    const worker = new Worker(new URL(`./capture-worker.${extension}`, import.meta.url), {
+      workerData: { register: registerMemory() },
+    });
+    worker.on('message', (message: Report) => this.#receive(message));
+    worker.on('error', (error: unknown) => this.#fail(error));
+    return worker;
+  }
+
+  #receive(message: Report): void {
+    const entry = this.#entries.get(message.id);
+    if (!entry) return;
+    switch (message.kind) {
+      case 'log':
+        entry.logger.log(message.level, message.message, message.fields);
+        break;
+      case 'state':
+        entry.listener.state(receiveState(message.state));
+        break;
+      case 'spooled':
+        entry.listener.spooled(message.file);
+        break;
+      case 'barrier':
+        entry.listener.barrier(message.ms);
+        break;
+      case 'synced':
+        this.#take(entry, message.ticket)?.resolve(message.txid);
+        break;
+      case 'sync-failed':
+        this.#take(entry, message.ticket)?.reject(receiveError(message.error));
+        break;
+      case 'stopped':
+        if (message.error) entry.stopped.reject(receiveError(message.error));
+        else entry.stopped.resolve();
+        break;
+    }
+  }
+
+  #take(
+    entry: Entry,
+    ticket: number,
+  ): { resolve: (txid: Txid | undefined) => void; reject: (error: unknown) => void } | undefined {
+    const waiting = entry.tickets.get(ticket);
+    entry.tickets.delete(ticket);
+    return waiting;
+  }
+
+  /** The thread died: every capture in it has failed. */
+  #fail(cause: unknown): void {
+    const error = new RivuletError({
+      code: 'CAPTURE_THREAD_DIED',
+      message: `the capture thread died: ${messageOf(cause)}`,
+      kept: 'the databases are untouched; what was captured is in the store or in the spool',
+      next: 'start Rivulet again',
+      cause,
+    });
+    for (const entry of this.#entries.values()) {
+      entry.listener.state({ kind: 'failed', error });
+      for (const ticket of entry.tickets.values()) ticket.reject(error);
+      entry.stopped.reject(error);
+    }
+  }
+}

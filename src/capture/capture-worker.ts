@@ -1,0 +1,68 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { joinRegister } from '../base/database-files.ts';
+import { assert } from '../base/errors.ts';
+import type { LogFields, Logger, LogLevel } from '../base/log.ts';
+import { DatabaseCapture } from './database-capture.ts';
+import { type Report, type Request, sendError, sendState } from './messages.ts';
+import type { CaptureListener } from './options.ts';
+
+/* The capture thread: waiting for locks of a database blocks it, so nothing else runs here. */
+
+const port = parentPort;
+assert(port, 'the capture thread is started as a worker');
+joinRegister((workerData as { register: ArrayBufferLike }).register); // CaptureThread hands it over
+
+const captures = new Map<number, DatabaseCapture>();
+const report = (message: Report): void => port.postMessage(message);
+
+function loggerOf(id: number, base: LogFields = {}): Logger {
+  return {
+    log: (level: LogLevel, message: string, fields?: LogFields) =>
+      report({ kind: 'log', id, level, message, fields: { ...base, ...fields } }),
+    with: (fields: LogFields) => loggerOf(id, { ...base, ...fields }),
+  };
+}
+
+function listenerOf(id: number): CaptureListener {
+  return {
+    state: (state) => report({ kind: 'state', id, state: sendState(state) }),
+    spooled: (file) => report({ kind: 'spooled', id, file }),
+    barrier: (ms) => report({ kind: 'barrier', id, ms }),
+  };
+}
+
+function open(request: Extract<Request, { kind: 'open' }>): void {
+  const { id, settings, start } = request;
+  const capture = new DatabaseCapture(settings, start, listenerOf(id), loggerOf(id));
+  captures.set(id, capture);
+  capture.run().then(
+    () => report({ kind: 'stopped', id, error: undefined }),
+    (error: unknown) => report({ kind: 'stopped', id, error: sendError(error) }),
+  );
+}
+
+async function sync(id: number, ticket: number): Promise<void> {
+  try {
+    report({ kind: 'synced', id, ticket, txid: await captures.get(id)?.sync() });
+  } catch (error) {
+    report({ kind: 'sync-failed', id, ticket, error: sendError(error) });
+  }
+}
+
+port.on('message', (request: Request) => {
+  const capture = captures.get(request.id);
+  switch (request.kind) {
+    case 'open':
+      open(request);
+      break;
+    case 'sync':
+      void sync(request.id, request.ticket);
+      break;
+    case 'stored':
+      capture?.stored(request.file);
+      break;
+    case 'stop':
+      capture?.stop();
+      break;
+  }
+});

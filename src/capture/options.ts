@@ -1,0 +1,61 @@
+import type { LocalPosition } from '../replica/local-state.ts';
+import type { SpooledFile } from './l0-writer.ts';
+
+/** How one database is captured. Times in ms, sizes in bytes, counts in pages. */
+export interface CaptureSettings {
+  readonly path: string;
+  /** Folder for Rivulet's own files. */
+  readonly metaPath: string;
+  readonly replicaUrl: string;
+  readonly lineage: string | undefined;
+  /** At most one L0 file in this time while commits arrive; 0: one for every look that finds commits. */
+  readonly syncIntervalMs: number;
+  /** How often to look when nothing tells of a change. */
+  readonly monitorIntervalMs: number;
+  /** Longest wait for one lock of the database; it is taken in short waits. */
+  readonly busyTimeoutMs: number;
+  /** Checkpoint once the WAL holds this many pages. */
+  readonly minCheckpointPages: number;
+  /** Checkpoint at least this often while commits arrive; 0: never for the time alone. */
+  readonly checkpointIntervalMs: number;
+  /** Shrink the WAL file once it is this many pages long. */
+  readonly truncatePages: number;
+  /** Cut an L0 file at the next commit once it covers this much WAL. 0: no limit. */
+  readonly maxSyncWalBytes: number;
+  /** Cap of L0 files that are not stored yet. */
+  readonly maxSpoolBytes: number;
+  /** Switch a database in rollback-journal mode to WAL mode. */
+  readonly setWal: boolean;
+}
+
+/** What the replica has of the database: nothing, or page hashes that stand on a position. */
+export interface StartingPoint {
+  /** Undefined: the replica is empty, and TXID 1 will be a full image. */
+  readonly position: LocalPosition | undefined;
+  /** Memory and page count of the page hashes (see PageHashes). */
+  readonly hashMemory: ArrayBufferLike;
+  readonly pageCount: number;
+  /** Bytes that lie in the spool already, waiting to be stored. */
+  readonly spooledBytes: number;
+}
+
+/**
+ * - `waiting`: nothing to read yet (no file, an empty file, a busy one); tried again on its own.
+ * - `attached`: the standing read transaction is held.
+ * - `failed`: an error that needs a person; tried again with growing pauses.
+ * - `suspended`: no room for L0 files; the database goes on, and is compared with the replica when there is room.
+ */
+export type CaptureState =
+  | { readonly kind: 'waiting'; readonly reason: string }
+  | { readonly kind: 'attached' }
+  | { readonly kind: 'suspended'; readonly reason: string }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+/** Told while a capture runs. */
+export interface CaptureListener {
+  state(state: CaptureState): void;
+  /** A file is whole in the spool and recorded in the local state. */
+  spooled(file: SpooledFile): void;
+  /** Writers were held up this long by a checkpoint handover. */
+  barrier(ms: number): void;
+}

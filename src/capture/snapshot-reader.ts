@@ -1,0 +1,74 @@
+import { readFully } from '../base/durable-file.ts';
+import type { PageBatch } from '../ltx/page-batch.ts';
+import { lockPageNumber } from '../sqlite/lock-page.ts';
+import type { WalCursor, WalReader } from './wal-reader.ts';
+
+/**
+ * Reads pages of the database as a read transaction sees them: the newest frame of the WAL up to the transaction's mark,
+ * else the database file. The transaction must be held all the while: it keeps those frames from being overwritten, and
+ * newer ones from reaching the file.
+ */
+export class SnapshotReader {
+  readonly #databaseFd: number;
+  readonly #wal: WalReader;
+  readonly #pageSize: number;
+  /** pgno -> frame index in the WAL, for pages whose newest version is not in the file. */
+  readonly #frames: ReadonlyMap<number, number>;
+
+  constructor(databaseFd: number, wal: WalReader, pageSize: number, frames: ReadonlyMap<number, number>) {
+    this.#databaseFd = databaseFd;
+    this.#wal = wal;
+    this.#pageSize = pageSize;
+    this.#frames = frames;
+  }
+
+  /** Fills the batch with `count` pages from `first` on. Pages that the file does not reach are zero, as SQLite has it. */
+  readRun(batch: PageBatch, first: number, count: number): void {
+    const size = this.#pageSize;
+    const target = batch.bytes.subarray(0, count * size);
+    const got = readFully(this.#databaseFd, target, (first - 1) * size);
+    target.fill(0, got);
+    const lock = lockPageNumber(size);
+    for (let i = 0; i < count; i++) {
+      const pgno = first + i;
+      batch.pgnos[i] = pgno;
+      const frame = this.#frames.get(pgno);
+      if (frame !== undefined && pgno !== lock) this.#wal.readPage(frame, batch.slice(i, 1));
+    }
+  }
+
+  /** Reads one page into `target`. */
+  readPage(pgno: number, target: Uint8Array): void {
+    const frame = this.#frames.get(pgno);
+    if (frame !== undefined) {
+      this.#wal.readPage(frame, target);
+      return;
+    }
+    const got = readFully(this.#databaseFd, target, (pgno - 1) * this.#pageSize);
+    target.fill(0, got);
+  }
+}
+
+/**
+ * Walks the WAL from its first frame up to frame count `until` and returns the newest frame of every page (only of the
+ * pages in `wanted`, when given), or undefined when the frames do not prove themselves.
+ */
+export function newestFrames(
+  wal: WalReader,
+  salts: Uint8Array,
+  until: number,
+  wanted?: ReadonlySet<number>,
+): Map<number, number> | undefined {
+  const frames = new Map<number, number>();
+  let cursor: WalCursor = { salts, frames: 0, sums: undefined };
+  while (cursor.frames < until) {
+    const next = wal.read(cursor, until);
+    if (typeof next === 'string') return undefined;
+    for (let i = 0; i < wal.count; i++) {
+      const pgno = wal.pgno(i);
+      if (!wanted || wanted.has(pgno)) frames.set(pgno, wal.first + i);
+    }
+    cursor = next;
+  }
+  return frames;
+}

@@ -1,0 +1,188 @@
+import { messageOf, RivuletError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { formatTxid, type Txid } from '../base/types.ts';
+import type { CaptureHandle, CaptureThread } from '../capture/capture-thread.ts';
+import type { SpooledFile } from '../capture/l0-writer.ts';
+import type { CaptureSettings, CaptureState } from '../capture/options.ts';
+import type { DatabaseConfig } from '../config/config.ts';
+import { metaPathFor } from '../replica/local-state.ts';
+import type { OpenedReplica } from '../replica/open-replica.ts';
+import { findStart } from './starting-point.ts';
+import { Uploader } from './uploader.ts';
+
+/** Told while a database is replicated. */
+export interface ReplicationEvents {
+  state?(state: CaptureState): void;
+  /** A file holds the commits up to now, on this machine. */
+  captured?(file: SpooledFile): void;
+  /** That file is durable in the store. */
+  stored?(file: SpooledFile): void;
+  /** Writers were held up this long, ms. */
+  barrier?(ms: number): void;
+}
+
+/** How a replication ended. */
+export interface Ending {
+  /** Every commit is in the store. */
+  readonly complete: boolean;
+  /** Files that are not stored, oldest first; they are in the spool and go first at the next start. */
+  readonly left: readonly SpooledFile[];
+  /** Why, if it is not complete. */
+  readonly error: unknown;
+}
+
+export interface DrainLimits {
+  readonly timeoutMs: number;
+  readonly everyMs: number;
+  /** Gives up waiting at once. */
+  readonly signal: AbortSignal;
+}
+
+/** One database on its way to its replica: capture, spool, store. */
+export class DatabaseReplication {
+  readonly #config: DatabaseConfig;
+  readonly #opened: OpenedReplica;
+  readonly #log: Logger;
+  readonly #events: ReplicationEvents;
+  readonly #uploader: Uploader;
+  #capture: CaptureHandle | undefined;
+  #state: CaptureState = { kind: 'waiting', reason: 'not started' };
+  #stored: Txid | undefined;
+  #conflict: RivuletError | undefined;
+  #firstState = Promise.withResolvers<CaptureState>();
+
+  constructor(config: DatabaseConfig, opened: OpenedReplica, log: Logger, events: ReplicationEvents = {}) {
+    this.#config = config;
+    this.#opened = opened;
+    this.#log = log;
+    this.#events = events;
+    this.#uploader = new Uploader(
+      opened.store,
+      opened.replica.layout,
+      { stored: (file) => this.#onStored(file), conflict: (error) => this.#onConflict(error) },
+      log,
+    );
+  }
+
+  get path(): string {
+    return this.#config.path;
+  }
+
+  get state(): CaptureState {
+    return this.#state;
+  }
+
+  /** The newest TXID that is in the store. */
+  get storedTxid(): Txid | undefined {
+    return this.#stored;
+  }
+
+  /** What keeps commits from being stored right now; undefined when nothing does. */
+  get trouble(): unknown {
+    if (this.#conflict) return this.#conflict;
+    if (this.#state.kind === 'failed') return this.#state.error;
+    return this.#uploader.lastError;
+  }
+
+  /**
+   * Starts, and resolves when the standing read is held or there is nothing to read yet. Throws what only a person can
+   * mend: a store that cannot be used, another database's replica, a file that is no database.
+   */
+  async start(thread: CaptureThread): Promise<void> {
+    const { store, replica } = this.#opened;
+    const metaPath = this.#config.metaPath ?? metaPathFor(this.#config.path);
+    const start = await findStart({ databasePath: this.#config.path, metaPath, store, replica, log: this.#log });
+    const { position } = start.point;
+    this.#stored = start.unstored.length === 0 ? position?.txid : undefined;
+    this.#log.log('info', 'replicating to', {
+      db: this.#config.path,
+      replica: store.url,
+      txid: position ? formatTxid(position.txid) : 'none yet',
+    });
+    for (const file of start.unstored) this.#uploader.enqueue(file);
+    const settings = settingsOf(this.#config, metaPath, store.url, start.lineage);
+    this.#capture = thread.open(
+      settings,
+      start.point,
+      {
+        state: (state) => this.#onState(state),
+        spooled: (file) => this.#onSpooled(file),
+        barrier: (ms) => this.#events.barrier?.(ms),
+      },
+      this.#log,
+    );
+    const first = await this.#firstState.promise;
+    if (first.kind === 'failed') throw first.error;
+  }
+
+  /** Stores everything that is committed now; throws when that does not succeed in time. */
+  async syncNow(limits: DrainLimits): Promise<Txid | undefined> {
+    const txid = await this.#capture?.sync();
+    if (!(await this.#uploader.drain(limits.timeoutMs, limits.everyMs, limits.signal))) {
+      throw this.trouble ?? new RivuletError({ code: 'NOT_STORED', message: `${this.path}: not stored in time` });
+    }
+    return txid;
+  }
+
+  /** Captures the last commits, lets the database go, and stores what is left within the limits. */
+  async stop(limits: DrainLimits): Promise<Ending> {
+    let error: unknown;
+    try {
+      await this.#capture?.stop();
+    } catch (failure) {
+      error = failure;
+    }
+    const drained = await this.#uploader.drain(limits.timeoutMs, limits.everyMs, limits.signal);
+    this.#uploader.stop();
+    const left = [...this.#uploader.waiting];
+    await this.#opened.store.close();
+    return { complete: drained && error === undefined, left, error: error ?? (drained ? undefined : this.trouble) };
+  }
+
+  #onState(state: CaptureState): void {
+    const news =
+      state.kind !== this.#state.kind ||
+      !('reason' in state && 'reason' in this.#state && state.reason === this.#state.reason);
+    this.#state = state;
+    this.#firstState.resolve(state);
+    if (state.kind === 'failed')
+      this.#log.log('error', 'capture failed, trying again', { error: messageOf(state.error) });
+    if (state.kind === 'waiting' && news) this.#log.log('info', 'waiting', { db: this.path, reason: state.reason });
+    this.#events.state?.(state);
+  }
+
+  #onSpooled(file: SpooledFile): void {
+    this.#events.captured?.(file);
+    if (!this.#conflict) this.#uploader.enqueue(file);
+  }
+
+  #onStored(file: SpooledFile): void {
+    this.#stored = file.txid;
+    this.#capture?.stored(file);
+    this.#events.stored?.(file);
+  }
+
+  #onConflict(error: RivuletError): void {
+    this.#conflict = error;
+    this.#log.log('error', error.message, { kept: error.kept, next: error.next });
+    this.#events.state?.({ kind: 'failed', error });
+  }
+}
+
+function settingsOf(config: DatabaseConfig, metaPath: string, replicaUrl: string, lineage: string): CaptureSettings {
+  return {
+    path: config.path,
+    metaPath,
+    replicaUrl,
+    lineage,
+    syncIntervalMs: config.replica.syncIntervalMs,
+    monitorIntervalMs: config.monitorIntervalMs,
+    busyTimeoutMs: config.busyTimeoutMs,
+    minCheckpointPages: config.minCheckpointPageCount,
+    checkpointIntervalMs: config.checkpointIntervalMs,
+    truncatePages: config.truncatePageCount,
+    maxSyncWalBytes: config.maxSyncWalBytes,
+    maxSpoolBytes: config.maxSpoolBytes,
+    setWal: config.setWal,
+  };
+}

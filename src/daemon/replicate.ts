@@ -1,0 +1,198 @@
+import { existsSync } from 'node:fs';
+import { messageOf, RivuletError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { formatTxid } from '../base/types.ts';
+import { CaptureThread } from '../capture/capture-thread.ts';
+import type { Config, DatabaseConfig } from '../config/config.ts';
+import { openReplica } from '../replica/open-replica.ts';
+import { Child, type ChildEnd } from './child.ts';
+import { DatabaseReplication, type Ending, type ReplicationEvents } from './database-replication.ts';
+import { ShutdownSignals } from './shutdown-signals.ts';
+
+export interface ReplicateOptions {
+  readonly config: Config;
+  /** Store what is committed now, and end. */
+  readonly once: boolean;
+  /** Run this command beside the replication, and end with it. */
+  readonly exec?: string | undefined;
+  readonly logger: Logger;
+  /** Told of every database, by path. */
+  readonly events?: (path: string) => ReplicationEvents;
+}
+
+/** Why the replication ends. */
+type Reason =
+  | { readonly kind: 'asked'; readonly signal: NodeJS.Signals }
+  | { readonly kind: 'child'; readonly end: ChildEnd }
+  | { readonly kind: 'once' };
+
+/**
+ * Replicates the configured databases until a signal comes, the child ends, or (once) everything is stored. Returns the
+ * exit status: 0 when everything is stored, the child's own when it ended by itself, 1 when commits are left behind.
+ * Throws what keeps replication from being set up.
+ */
+export async function runReplicate(options: ReplicateOptions): Promise<number> {
+  const { config, logger } = options;
+  for (const warning of config.warnings) logger.log('warn', warning);
+  if (config.dbs.length === 0) {
+    throw new RivuletError({
+      code: 'NO_DATABASES',
+      message: 'the configuration names no database',
+      next: 'add one under dbs:',
+    });
+  }
+  using signals = new ShutdownSignals();
+  const thread = new CaptureThread();
+  const replications: DatabaseReplication[] = [];
+  let reason: Reason | undefined;
+  let failure: unknown;
+  try {
+    for (const database of config.dbs) await restoreIfMissing(database, logger, signals.first.signal);
+    for (const database of config.dbs) replications.push(await start(database, thread, options));
+    reason = await runUntilTheEnd(options, replications, signals);
+  } catch (error) {
+    if (signals.first.signal.aborted) reason = { kind: 'asked', signal: signals.signal };
+    else failure = error;
+  }
+  if (reason) logger.log('info', 'shutting down', { because: describe(reason) });
+  const complete = await shutDown(replications, options, signals);
+  await thread.close();
+  if (!reason) throw failure;
+  return statusOf(reason, complete);
+}
+
+async function restoreIfMissing(database: DatabaseConfig, logger: Logger, signal: AbortSignal): Promise<void> {
+  if (!database.restoreIfMissing) return;
+  if (existsSync(database.path)) {
+    logger.log('info', 'database already exists, skipping restore', { db: database.path });
+    return;
+  }
+  const { restoreDatabase } = await import('../restore/restore.ts');
+  const { store, replica } = await openReplica(database.replica);
+  try {
+    const result = await restoreDatabase(replica, {
+      outputPath: database.path,
+      signal,
+      logger,
+      ...(database.metaPath === undefined ? {} : { metaPath: database.metaPath }),
+    });
+    logger.log('info', 'restored the database', {
+      db: database.path,
+      txid: formatTxid(result.txid),
+      ms: result.durationMs,
+    });
+  } catch (error) {
+    // Proven empty (the listing succeeded): a first start. Anything else is no reason to start on an empty database.
+    if (!(error instanceof RivuletError) || error.code !== 'REPLICA_EMPTY') throw error;
+    logger.log('info', 'no backup yet, starting without a restore', { db: database.path, replica: replica.store.url });
+  } finally {
+    await store.close();
+  }
+}
+
+async function start(
+  database: DatabaseConfig,
+  thread: CaptureThread,
+  options: ReplicateOptions,
+): Promise<DatabaseReplication> {
+  const opened = await openReplica(database.replica);
+  const replication = new DatabaseReplication(database, opened, options.logger, options.events?.(database.path));
+  try {
+    await replication.start(thread);
+  } catch (error) {
+    await opened.store.close();
+    throw error;
+  }
+  return replication;
+}
+
+async function runUntilTheEnd(
+  options: ReplicateOptions,
+  replications: readonly DatabaseReplication[],
+  signals: ShutdownSignals,
+): Promise<Reason> {
+  const asked = signals.asked.then((signal): Reason => ({ kind: 'asked', signal }));
+  if (options.once) return Promise.race([asked, storeOnce(options, replications, signals)]);
+  const command = options.exec ?? options.config.exec;
+  if (command === undefined) return asked;
+  const child = new Child(command);
+  await child.started();
+  signals.onEvery((signal) => child.forward(signal));
+  const ended = child.ended.then((end): Reason => ({ kind: 'child', end }));
+  const first = await Promise.race([asked, ended]);
+  // The child gets the signal as well; its last commits are what the shutdown is about, so wait for it.
+  if (first.kind === 'asked') await Promise.race([ended, signals.gaveUp]);
+  return first;
+}
+
+async function storeOnce(
+  options: ReplicateOptions,
+  replications: readonly DatabaseReplication[],
+  signals: ShutdownSignals,
+): Promise<Reason> {
+  const { shutdownSyncTimeoutMs, shutdownSyncIntervalMs } = options.config;
+  const limits = { timeoutMs: shutdownSyncTimeoutMs, everyMs: shutdownSyncIntervalMs, signal: signals.second.signal };
+  for (const replication of replications) {
+    const txid = await replication.syncNow(limits);
+    if (txid === undefined) {
+      throw new RivuletError({
+        code: 'NOTHING_TO_REPLICATE',
+        message: `${replication.path}: ${replication.state.kind === 'waiting' ? replication.state.reason : 'nothing to read'}`,
+        next: 'without -once, Rivulet waits for the database',
+      });
+    }
+    options.logger.log('info', 'stored', { db: replication.path, txid: formatTxid(txid) });
+  }
+  return { kind: 'once' };
+}
+
+/** Stops everything and says what is left behind; true when nothing is. */
+async function shutDown(
+  replications: readonly DatabaseReplication[],
+  options: ReplicateOptions,
+  signals: ShutdownSignals,
+): Promise<boolean> {
+  const { shutdownSyncTimeoutMs, shutdownSyncIntervalMs } = options.config;
+  const limits = { timeoutMs: shutdownSyncTimeoutMs, everyMs: shutdownSyncIntervalMs, signal: signals.second.signal };
+  const stopped = Promise.all(
+    replications.map(async (replication) => {
+      const ending = await replication.stop(limits);
+      if (!ending.complete) sayWhatIsLeft(replication, ending, options.logger);
+      return ending.complete;
+    }),
+  );
+  const gaveUp = signals.gaveUp.then(() => 'gave up' as const);
+  const outcome = await Promise.race([stopped, gaveUp]);
+  if (outcome !== 'gave up') return outcome.every(Boolean);
+  // Captures end their last look even now; only waiting for the store was given up. Give them a moment to say so.
+  const late = await Promise.race([stopped, new Promise<undefined>((resolve) => setTimeout(resolve, GIVE_UP_MS))]);
+  if (late) return late.every(Boolean);
+  options.logger.log(
+    'error',
+    'gave up before the last commits were captured; they are in the database and follow at the next start',
+  );
+  return false;
+}
+
+/** How long the last look at the databases may take after waiting was given up. */
+const GIVE_UP_MS = 3000;
+
+function sayWhatIsLeft(replication: DatabaseReplication, ending: Ending, logger: Logger): void {
+  const first = ending.left[0];
+  const last = ending.left.at(-1);
+  const which = first && last ? `TXID ${formatTxid(first.txid)} to ${formatTxid(last.txid)}` : 'the last commits';
+  logger.log('error', `not stored: ${which} of ${replication.path}`, {
+    because: ending.error === undefined ? 'waiting was given up' : messageOf(ending.error),
+    kept: 'they are on this machine, and are stored first at the next start',
+  });
+}
+
+function describe(reason: Reason): string {
+  if (reason.kind === 'asked') return reason.signal;
+  return reason.kind === 'child' ? `the command ${reason.end.description}` : 'everything is stored';
+}
+
+function statusOf(reason: Reason, complete: boolean): number {
+  const own = reason.kind === 'child' ? reason.end.status : 0;
+  return own !== 0 ? own : complete ? 0 : 1;
+}

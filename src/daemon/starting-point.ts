@@ -1,0 +1,227 @@
+import * as fs from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { messageOf, RivuletError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
+import type { SpooledFile } from '../capture/l0-writer.ts';
+import type { StartingPoint } from '../capture/options.ts';
+import { LtxDecoder } from '../ltx/decoder.ts';
+import { type LtxHeader, parseLtxName } from '../ltx/format.ts';
+import { createIdentity, type Identity, readIdentity } from '../replica/identity.ts';
+import { dropState, type LocalState, loadLocalState, spoolPathFor } from '../replica/local-state.ts';
+import { PageHashes } from '../replica/page-hashes.ts';
+import { type LtxFileInfo, newest, type Replica } from '../replica/replica.ts';
+import { rebuildPageHashes } from '../restore/rebuild-hashes.ts';
+import type { Store } from '../store/store.ts';
+import { storedChecksum } from './uploader.ts';
+
+/** From where a capture starts, and what has to be stored before anything that it makes. */
+export interface Start {
+  readonly point: StartingPoint;
+  readonly lineage: string;
+  /** Oldest first; each follows the one before and the replica's newest. */
+  readonly unstored: readonly SpooledFile[];
+}
+
+interface Place {
+  readonly databasePath: string;
+  readonly metaPath: string;
+  readonly store: Store;
+  readonly replica: Replica;
+  readonly log: Logger;
+}
+
+/**
+ * Finds out what the replica has of the database. Local state counts only when the replica's newest L0 file is the very
+ * file that it stands on; else the replica itself is read, and the database will be compared with that.
+ */
+export async function findStart(place: Place): Promise<Start> {
+  const identity = await readIdentity(place.store);
+  const state = usableState(place, identity);
+  const files = await place.replica.listAll();
+  if (files.length === 0) return startEmpty(place, identity);
+  const lineage = (identity ?? (await createIdentity(place.store, state?.position.lineage))).lineage;
+
+  const stored = newest(files.filter((file) => file.level === 0));
+  const theirs = stored ? await leftByLitestream(place, stored) : [];
+  if (theirs.length > 0) return startFromReplica(place, lineage, theirs);
+  if (state && stored) {
+    const unstored = await continuation(place, state, stored);
+    if (unstored) return startFromState(state, lineage, unstored);
+  }
+  return startFromReplica(place, lineage, []);
+}
+
+/** Local state, if it belongs to this replica. State of another history at the same path is an error, not a detail. */
+function usableState(place: Place, identity: Identity | undefined): LocalState | undefined {
+  const state = loadLocalState(place.metaPath);
+  if (!state || state.position.replicaUrl !== place.store.url) return undefined;
+  const { lineage } = state.position;
+  if (identity && lineage !== undefined && lineage !== identity.lineage) {
+    throw new RivuletError({
+      code: 'LINEAGE_MISMATCH',
+      message: `${place.store.url} holds the history of another database than ${place.databasePath}`,
+      kept: 'nothing was written to it',
+      next: `replicate to another path; or, if this database is to carry that history on, remove ${place.metaPath}`,
+    });
+  }
+  return state;
+}
+
+async function startEmpty(place: Place, identity: Identity | undefined): Promise<Start> {
+  dropState(place.metaPath);
+  fs.rmSync(spoolPathFor(place.metaPath), { recursive: true, force: true });
+  // The first write to the store: one that cannot be written to fails here, before anything else is begun.
+  const { lineage } = identity ?? (await createIdentity(place.store));
+  const hashes = new PageHashes();
+  return {
+    point: { position: undefined, hashMemory: hashes.memory, pageCount: 0, spooledBytes: 0 },
+    lineage,
+    unstored: [],
+  };
+}
+
+function startFromState(state: LocalState, lineage: string, unstored: readonly SpooledFile[]): Start {
+  const { position, hashes } = state;
+  const spooledBytes = unstored.reduce((sum, file) => sum + file.sizeBytes, 0);
+  return {
+    point: { position: { ...position, lineage }, hashMemory: hashes.memory, pageCount: hashes.pageCount, spooledBytes },
+    lineage,
+    unstored,
+  };
+}
+
+async function startFromReplica(place: Place, lineage: string, theirs: readonly SpooledFile[]): Promise<Start> {
+  for (const file of theirs) {
+    const key = place.replica.layout.key(0, file.txid, file.txid);
+    const body = { file: file.path, sizeBytes: file.sizeBytes };
+    await place.store.put(key, body, { ifAbsent: true, timestampMs: file.timestampMs });
+    place.log.log('info', 'stored a file that Litestream had not', { txid: formatTxid(file.txid) });
+  }
+  place.log.log('info', 'reading the replica to compare the database with it', { replica: place.store.url });
+  const { hashes, txid, pageSize } = await rebuild(place);
+  dropState(place.metaPath);
+  fs.rmSync(spoolPathFor(place.metaPath), { recursive: true, force: true });
+  const position = {
+    replicaUrl: place.store.url,
+    lineage,
+    txid,
+    fileChecksum: checksum(0n),
+    pageSize,
+    pageCount: hashes.pageCount,
+    wal: undefined,
+  };
+  const point = { position, hashMemory: hashes.memory, pageCount: hashes.pageCount, spooledBytes: 0 };
+  return { point, lineage, unstored: [] };
+}
+
+async function rebuild(place: Place): ReturnType<typeof rebuildPageHashes> {
+  try {
+    return await rebuildPageHashes(place.replica);
+  } catch (error) {
+    if (!(error instanceof RivuletError) || !['LTX_DAMAGED', 'REPLICA_GAP'].includes(error.code)) throw error;
+    throw new RivuletError({
+      code: 'REPLICA_DAMAGED',
+      message: `the replica ${place.store.url} cannot be continued: ${messageOf(error)}`,
+      kept: 'the database and the replica are as they were',
+      next: 'replicate to a new path, and keep the old one for what can still be restored from it',
+      cause: error,
+    });
+  }
+}
+
+/**
+ * The spooled files that lead from the replica's newest file to the local state; undefined when they do not, that is when
+ * the replica went on without us, or is not the one that the state stands on.
+ */
+async function continuation(
+  place: Place,
+  state: LocalState,
+  stored: LtxFileInfo,
+): Promise<readonly SpooledFile[] | undefined> {
+  const { txid, fileChecksum } = state.position;
+  if (stored.maxTxid > txid) return undefined;
+  const theirs = await storedChecksum(place.store, stored.key, stored.sizeBytes);
+  if (stored.maxTxid === txid) return theirs !== undefined && theirs === fileChecksum ? [] : undefined;
+
+  const spooled = readFolder(spoolPathFor(place.metaPath)).filter((file) => file.maxTxid <= txid);
+  const ours = spooled.find((file) => file.maxTxid === stored.maxTxid);
+  if (!ours || proveFile(ours.path)?.fileChecksum !== theirs) return undefined;
+  const unstored = contiguousAfter(spooled, stored.maxTxid).map((file) => proveFile(file.path));
+  const last = unstored.at(-1);
+  if (unstored.some((file) => !file) || last?.txid !== txid || last.fileChecksum !== fileChecksum) return undefined;
+  return unstored.filter((file) => file !== undefined);
+}
+
+/** L0 files in Litestream's own folder that it had not stored when it ended: they come before anything of ours. */
+async function leftByLitestream(place: Place, stored: LtxFileInfo): Promise<readonly SpooledFile[]> {
+  const folder = join(dirname(place.databasePath), `.${basename(place.databasePath)}-litestream`, 'ltx', '0');
+  const local = readFolder(folder);
+  const same = local.find((file) => file.maxTxid === stored.maxTxid);
+  if (!same) return [];
+  const theirs = await storedChecksum(place.store, stored.key, stored.sizeBytes);
+  if (proveFile(same.path)?.fileChecksum !== theirs) return [];
+  const proven: SpooledFile[] = [];
+  for (const file of contiguousAfter(local, stored.maxTxid)) {
+    const whole = proveFile(file.path);
+    if (!whole) break;
+    proven.push(whole);
+  }
+  return proven;
+}
+
+interface FolderFile {
+  readonly path: string;
+  readonly maxTxid: Txid;
+}
+
+/** Single-TXID files of a folder, ascending; nothing for a folder that is not there. */
+function readFolder(folder: string): FolderFile[] {
+  if (!fs.existsSync(folder)) return [];
+  return fs
+    .readdirSync(folder)
+    .sort()
+    .map((name) => ({ name, parsed: parseLtxName(name) }))
+    .filter(({ parsed }) => parsed !== undefined && parsed.minTxid === parsed.maxTxid)
+    .flatMap(({ name, parsed }) => (parsed ? [{ path: join(folder, name), maxTxid: parsed.maxTxid }] : []));
+}
+
+function contiguousAfter(files: readonly FolderFile[], txid: bigint): FolderFile[] {
+  const run: FolderFile[] = [];
+  for (const file of files) if (file.maxTxid === txid + BigInt(run.length) + 1n) run.push(file);
+  return run;
+}
+
+/** Reads a local LTX file whole; undefined unless everything in it holds. */
+function proveFile(path: string): SpooledFile | undefined {
+  const fd = fs.openSync(path, 'r');
+  try {
+    const { header, fileChecksum, pageCount } = decodeFile(fd);
+    const sizeBytes = fs.fstatSync(fd).size;
+    const { maxTxid, timestampMs } = header;
+    return { kind: 'increment', txid: maxTxid, path, sizeBytes, fileChecksum, timestampMs, pageCount };
+  } catch (error) {
+    if (error instanceof RivuletError) return undefined;
+    throw error;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function decodeFile(fd: number): { header: LtxHeader; fileChecksum: Checksum; pageCount: number } {
+  using decoder = new LtxDecoder();
+  let pageCount = 0;
+  for (;;) {
+    const step = decoder.next();
+    if (step.kind === 'done' && decoder.header) {
+      return { header: decoder.header, fileChecksum: step.trailer.fileChecksum, pageCount };
+    }
+    if (step.kind === 'pages') {
+      pageCount += step.count;
+    } else {
+      const got = fs.readSync(fd, decoder.room());
+      if (got === 0) decoder.end();
+      else decoder.advance(got);
+    }
+  }
+}

@@ -1,0 +1,157 @@
+import { Backoff, sleep } from '../base/async.ts';
+import { messageOf, RivuletError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { type Checksum, formatTxid } from '../base/types.ts';
+import type { SpooledFile } from '../capture/l0-writer.ts';
+import { decodeHeader, HEADER_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
+import { readTrailer } from '../ltx/page-index.ts';
+import type { KeyLayout } from '../replica/layout.ts';
+import { isStoreError, readInto, type Store } from '../store/store.ts';
+
+/** Pauses between tries of one file. */
+const RETRY_MS = { first: 500, most: 60_000 } as const;
+/** A failing store is logged at most this often. */
+const LOG_EVERY_MS = 30_000;
+
+export interface UploaderEvents {
+  /** A file is durable in the store. */
+  stored(file: SpooledFile): void;
+  /** Somebody else wrote this TXID: no file is stored any more. */
+  conflict(error: RivuletError): void;
+}
+
+/** Stores spooled L0 files, one at a time and in order, for as long as it takes. */
+export class Uploader {
+  readonly #store: Store;
+  readonly #layout: KeyLayout;
+  readonly #events: UploaderEvents;
+  readonly #log: Logger;
+  readonly #queue: SpooledFile[] = [];
+  readonly #stop = new AbortController();
+  #running: Promise<void> | undefined;
+  #hurry: (() => void) | undefined;
+  #lastError: unknown;
+  #lastLogMs = 0;
+
+  constructor(store: Store, layout: KeyLayout, events: UploaderEvents, log: Logger) {
+    this.#store = store;
+    this.#layout = layout;
+    this.#events = events;
+    this.#log = log;
+  }
+
+  /** Files that are not stored yet, oldest first. */
+  get waiting(): readonly SpooledFile[] {
+    return this.#queue;
+  }
+
+  /** Why the last try failed; undefined after a success. */
+  get lastError(): unknown {
+    return this.#lastError;
+  }
+
+  enqueue(file: SpooledFile): void {
+    this.#queue.push(file);
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  /** Waits until everything is stored, trying `everyMs`; false when `timeoutMs` ran out, or `signal` gave up. */
+  async drain(timeoutMs: number, everyMs: number, signal: AbortSignal): Promise<boolean> {
+    const until = AbortSignal.any([signal, AbortSignal.timeout(Math.max(timeoutMs, 1))]);
+    let first = true;
+    while (this.#running && this.#queue.length > 0) {
+      if (until.aborted && !(first && timeoutMs === 0)) break;
+      first = false;
+      this.#hurry?.();
+      await Promise.race([this.#running, sleep(everyMs, until)]);
+    }
+    return this.#queue.length === 0;
+  }
+
+  /** Gives up what is not stored; it stays in the spool. */
+  stop(): void {
+    this.#stop.abort();
+    this.#hurry?.();
+  }
+
+  async #run(): Promise<void> {
+    const backoff = new Backoff(RETRY_MS.first, RETRY_MS.most);
+    for (let file = this.#queue[0]; file && !this.#stop.signal.aborted; file = this.#queue[0]) {
+      try {
+        await this.#storeFile(file);
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        this.#lastError = error;
+        if (error instanceof RivuletError && error.code === 'REPLICA_CONFLICT') {
+          this.#events.conflict(error);
+          return;
+        }
+        this.#complain(file, error);
+        await this.#pause(backoff.next());
+        continue;
+      }
+      backoff.reset();
+      this.#lastError = undefined;
+      this.#queue.shift();
+      this.#events.stored(file);
+    }
+  }
+
+  async #storeFile(file: SpooledFile): Promise<void> {
+    const key = this.#layout.key(0, file.txid, file.txid);
+    const body = { file: file.path, sizeBytes: file.sizeBytes };
+    const options = { ifAbsent: true, timestampMs: file.timestampMs, signal: this.#stop.signal };
+    try {
+      await this.#store.put(key, body, options);
+    } catch (error) {
+      if (!isStoreError(error, 'exists')) throw error;
+      // An earlier try may have succeeded without the answer reaching us: the same file is there then.
+      const theirs = await storedChecksum(this.#store, key, file.sizeBytes);
+      if (theirs !== file.fileChecksum) throw conflict(this.#store, key, file);
+    }
+    this.#log.log('debug', 'ltx file uploaded', { txid: formatTxid(file.txid), size: file.sizeBytes, kind: file.kind });
+  }
+
+  #complain(file: SpooledFile, error: unknown): void {
+    const now = Date.now();
+    if (now - this.#lastLogMs < LOG_EVERY_MS) return;
+    this.#lastLogMs = now;
+    this.#log.log('error', 'cannot store, trying again', {
+      error: messageOf(error),
+      txid: formatTxid(file.txid),
+      waiting: this.#queue.length,
+    });
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#hurry = undefined;
+  }
+}
+
+/** The file checksum of a stored LTX file of this size; undefined when it has another size. */
+export async function storedChecksum(store: Store, key: string, sizeBytes: number): Promise<Checksum | undefined> {
+  const head = new Uint8Array(HEADER_SIZE);
+  if ((await readInto(store, key, head)) < HEADER_SIZE) return undefined;
+  const tail = new Uint8Array(TRAILER_SIZE + 1);
+  const got = await readInto(store, key, tail, { offset: sizeBytes - TRAILER_SIZE });
+  if (got !== TRAILER_SIZE) return undefined;
+  return readTrailer(tail.subarray(0, got), decodeHeader(head)).fileChecksum;
+}
+
+function conflict(store: Store, key: string, file: SpooledFile): RivuletError {
+  return new RivuletError({
+    code: 'REPLICA_CONFLICT',
+    message: `somebody else wrote ${store.url}/${key}: another process replicates to the same path`,
+    kept: `their file was not overwritten; ours is at ${file.path}`,
+    next: 'stop one of the two, or give each its own path; then start again',
+  });
+}

@@ -1,0 +1,35 @@
+import { formatLtxName } from '../ltx/format.ts';
+
+/*
+ * Where a replica keeps its files, under the store's root:
+ *
+ * | layout | stores                                   | key of a file                          |
+ * | ------ | ---------------------------------------- | -------------------------------------- |
+ * | file   | file, gs, abs, sftp, webdav, nats        | ltx/<level, decimal>/<min>-<max>.ltx   |
+ * | hex    | s3, oss                                  | <level, 4 hex digits>/<min>-<max>.ltx  |
+ */
+
+/** 0: one file a sync; 1 to 8: merged files; 9: snapshots, complete images. */
+export type Level = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9;
+
+export const SNAPSHOT_LEVEL = 9;
+
+export const LEVELS: readonly Level[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+/** How a kind of store names the files of a replica. */
+export interface KeyLayout {
+  /** What the keys of a level start with, the closing slash included. */
+  levelPrefix(level: Level): string;
+  key(level: Level, minTxid: bigint, maxTxid: bigint): string;
+}
+
+function layoutOf(levelPrefix: (level: Level) => string): KeyLayout {
+  return {
+    levelPrefix,
+    key: (level, minTxid, maxTxid) => levelPrefix(level) + formatLtxName(minTxid, maxTxid),
+  };
+}
+
+export const FILE_LAYOUT: KeyLayout = layoutOf((level) => `ltx/${level}/`);
+
+export const HEX_LAYOUT: KeyLayout = layoutOf((level) => `${level.toString(16).padStart(4, '0')}/`);
