@@ -1,0 +1,5 @@
+/** The chain from the last captured frame is broken; a comparison with what the replica has mends it. */
+export class Discontinuity extends Error {}
+
+/** The database is not there, or not ready; look again later. */
+export class NotReady extends Error {}

@@ -1,0 +1,223 @@
+import * as fs from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { messageOf } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { formatTxid, txid } from '../base/types.ts';
+import type { WalRange } from '../ltx/format.ts';
+import { PageBatch } from '../ltx/page-batch.ts';
+import { type LocalPosition, StateJournal, spoolPathFor, type WalPosition } from '../replica/local-state.ts';
+import { type HashChanges, PageHashes } from '../replica/page-hashes.ts';
+import { lockPageNumber } from '../sqlite/lock-page.ts';
+import { WAL_HEADER_SIZE } from '../sqlite/wal.ts';
+import { type L0Kind, L0Writer, prepareSpool, removeSpooled, type SpooledFile } from './l0-writer.ts';
+import type { CaptureSettings, StartingPoint } from './options.ts';
+import type { SnapshotReader } from './snapshot-reader.ts';
+import type { WalFollower } from './wal-follower.ts';
+import type { WalReader } from './wal-reader.ts';
+
+/** Pages read in one go before other work of the thread gets its turn, in bytes. */
+const TURN_BYTES = 8 * 1024 * 1024;
+
+/**
+ * Makes L0 files, and keeps what they add up to: the page hashes, the position, and the spool. One file after the other
+ * becomes whole in the spool, is recorded in the local state, and only then told of.
+ */
+export class L0Maker {
+  readonly #settings: CaptureSettings;
+  readonly #spoolPath: string;
+  readonly #journal: StateJournal;
+  readonly #onSpooled: (file: SpooledFile) => void;
+  readonly #log: Logger;
+  /** Files in the spool, oldest first. */
+  readonly #inSpool: { readonly txid: bigint; readonly path: string }[];
+  #hashes: PageHashes;
+  #position: LocalPosition | undefined;
+  #unstoredBytes: number;
+  #lastMs = 0;
+
+  constructor(settings: CaptureSettings, start: StartingPoint, onSpooled: (file: SpooledFile) => void, log: Logger) {
+    this.#settings = settings;
+    this.#onSpooled = onSpooled;
+    this.#log = log;
+    this.#spoolPath = spoolPathFor(settings.metaPath);
+    this.#journal = new StateJournal(settings.metaPath);
+    this.#hashes = new PageHashes(start.pageCount, start.hashMemory);
+    this.#position = start.position;
+    this.#unstoredBytes = start.spooledBytes;
+    this.#inSpool = prepareSpool(this.#spoolPath, start.position?.txid ?? 0n);
+  }
+
+  /** What the replica has once the spool is stored; undefined before the first image. */
+  get position(): LocalPosition | undefined {
+    return this.#position;
+  }
+
+  get unstoredBytes(): number {
+    return this.#unstoredBytes;
+  }
+
+  /** When the last file was made, ms since 1970. */
+  get lastMs(): number {
+    return this.#lastMs;
+  }
+
+  /** A file is in the store: it no longer counts, and older ones are removed. */
+  stored(file: SpooledFile): void {
+    this.#unstoredBytes = Math.max(0, this.#unstoredBytes - file.sizeBytes);
+    // The newest stored file stays: it proves at the next start that the replica is the one that we wrote.
+    for (let oldest = this.#inSpool[0]; oldest && oldest.txid < file.txid; oldest = this.#inSpool[0]) {
+      removeSpooled(oldest.path);
+      this.#inSpool.shift();
+    }
+  }
+
+  close(): void {
+    this.#journal.close();
+  }
+
+  /** Makes one file of everything that is pending, at the commit where the follower stands. */
+  increment(follower: WalFollower, wal: WalReader): void {
+    const { commit } = follower;
+    const pgnos = this.#pagesToStore(follower);
+    using writer = this.#newFile('increment', follower, follower.pendingRange());
+    const changes: HashChanges = { pgnos, hashes: addPending(writer, follower, wal, pgnos) };
+    const file = writer.finish(this.#hashes.checksumAfter(commit, changes));
+    this.#hashes.apply(commit, changes);
+    this.#announce(file, follower, (position) => this.#journal.append(position, changes, this.#hashes));
+  }
+
+  /** Pending pages, and pages that the database grew by without writing them: free pages, whose bytes still count. */
+  #pagesToStore(follower: WalFollower): Uint32Array {
+    const { pending, commit } = follower;
+    const lock = lockPageNumber(follower.pageSize);
+    const grown: number[] = [];
+    for (let pgno = this.#hashes.pageCount + 1; pgno <= commit; pgno++) {
+      if (pgno !== lock && !pending.has(pgno)) grown.push(pgno);
+    }
+    const pgnos = pending.sorted(commit);
+    return grown.length === 0 ? pgnos : Uint32Array.from([...pgnos, ...grown]).sort();
+  }
+
+  /**
+   * Reads every page once and stores those that differ from what the replica has: all of them when it has none. A
+   * background reader: writers go on, only the WAL cannot be backfilled past where the follower stands.
+   */
+  async compare(follower: WalFollower, snapshot: SnapshotReader): Promise<void> {
+    const { commit, pageSize } = follower;
+    const kind: L0Kind = this.#position ? 'diff' : 'image';
+    // A file that is not made from a range of the WAL says so by offset 32 and size 0; Litestream accepts that.
+    const range: WalRange = { offset: BigInt(WAL_HEADER_SIZE), size: 0n, ...follower.salts() };
+    const next = new PageHashes();
+    next.resize(commit);
+    using writer = this.#newFile(kind, follower, range);
+    using batch = new PageBatch(pageSize);
+    let stored = 0;
+    let sinceTurn = 0;
+    for (let first = 1; first <= commit; first += batch.capacity) {
+      const count = Math.min(batch.capacity, commit - first + 1);
+      snapshot.readRun(batch, first, count);
+      const kept = this.#keepDifferent(batch, count, next);
+      if (kept > 0) writer.add(batch, kept);
+      stored += kept;
+      sinceTurn += count * pageSize;
+      if (sinceTurn < TURN_BYTES) continue;
+      sinceTurn = 0;
+      await nextTurn();
+    }
+    if (stored === 0 && this.#position?.pageCount === commit) {
+      this.#rebase(this.#position, follower);
+      return;
+    }
+    const file = writer.finish(next.databaseChecksum);
+    this.#hashes = next;
+    this.#announce(file, follower, (position) => this.#journal.fold(position, next));
+  }
+
+  /** Notes the hash of every page of a batch, and moves those that the replica has otherwise to its front. */
+  #keepDifferent(batch: PageBatch, count: number, next: PageHashes): number {
+    const image = this.#position === undefined;
+    const lock = lockPageNumber(batch.pageSize);
+    batch.hash(count);
+    let kept = 0;
+    for (let i = 0; i < count; i++) {
+      const pgno = batch.pgnos[i] ?? 0;
+      const hash = batch.hashes[i] ?? 0n;
+      next.set(pgno, hash);
+      if (pgno !== lock && (image || hash !== this.#hashes.get(pgno))) batch.keep(i, kept++);
+    }
+    return kept;
+  }
+
+  /** The comparison found nothing: the same TXID now stands on this place in the WAL. */
+  #rebase(position: LocalPosition, follower: WalFollower): void {
+    this.#log.log('info', 'the database is what the replica has', { txid: formatTxid(position.txid) });
+    this.#position = { ...position, wal: walPosition(follower) };
+    this.#journal.fold(this.#position, this.#hashes);
+  }
+
+  #newFile(kind: L0Kind, follower: WalFollower, wal: WalRange): L0Writer {
+    fs.mkdirSync(this.#spoolPath, { recursive: true, mode: 0o700 });
+    const id = txid((this.#position?.txid ?? 0n) + 1n);
+    const { pageSize, commit } = follower;
+    return new L0Writer(this.#spoolPath, { kind, txid: id, pageSize, commit, wal });
+  }
+
+  /** The file is whole in the spool: record it, then tell. Once told it may be stored, so the record comes first. */
+  #announce(file: SpooledFile, follower: WalFollower, record: (position: LocalPosition) => void): void {
+    const position: LocalPosition = {
+      replicaUrl: this.#settings.replicaUrl,
+      lineage: this.#settings.lineage,
+      txid: file.txid,
+      fileChecksum: file.fileChecksum,
+      pageSize: follower.pageSize,
+      pageCount: follower.commit,
+      wal: walPosition(follower),
+    };
+    try {
+      record(position);
+    } catch (error) {
+      // Nothing is lost by an old record: the next start finds the replica ahead of it and compares with the replica.
+      this.#log.log('warn', 'the local state was not saved', { error: messageOf(error), txid: formatTxid(file.txid) });
+    }
+    this.#position = position;
+    follower.markStored();
+    this.#lastMs = Date.now();
+    this.#unstoredBytes += file.sizeBytes;
+    this.#inSpool.push(file);
+    this.#onSpooled(file);
+  }
+}
+
+/** Adds the chosen pages to a file: pending ones from memory or their frame, others as the database has them. */
+function addPending(
+  writer: L0Writer,
+  follower: WalFollower,
+  wal: WalReader,
+  pgnos: Uint32Array,
+): BigUint64Array<ArrayBuffer> {
+  const { pending } = follower;
+  const unwritten = pgnos.filter((pgno) => !pending.has(pgno));
+  const grown = unwritten.length > 0 ? follower.unwrittenPages(unwritten, wal) : undefined;
+  const hashes = new BigUint64Array(pgnos.length);
+  using batch = new PageBatch(follower.pageSize);
+  for (let at = 0; at < pgnos.length; at += batch.capacity) {
+    const count = Math.min(batch.capacity, pgnos.length - at);
+    for (let i = 0; i < count; i++) {
+      const pgno = pgnos[at + i] ?? 0;
+      const source = pending.source(pgno);
+      const target = batch.slice(i, 1);
+      batch.pgnos[i] = pgno;
+      if (!source) grown?.readPage(pgno, target);
+      else if ('slot' in source) target.set(pending.slot(source.slot));
+      else wal.readPage(source.frame, target);
+    }
+    writer.add(batch, count);
+    hashes.set(batch.hashes.subarray(0, count), at);
+  }
+  return hashes;
+}
+
+function walPosition(follower: WalFollower): WalPosition {
+  const { salts, frames, sums } = follower.cursor;
+  return { salts: Buffer.from(salts).toString('hex'), frames, sums: sums ?? { first: 0, second: 0 } };
+}

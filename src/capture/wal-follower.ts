@@ -1,0 +1,396 @@
+import * as fs from 'node:fs';
+import { type FileIdentity, identify, sameFile } from '../base/database-files.ts';
+import { messageOf } from '../base/errors.ts';
+import type { WalPosition } from '../replica/local-state.ts';
+import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/wal.ts';
+import { sameCommit, type WalIndexHead } from '../sqlite/wal-index.ts';
+import { DatabaseHandles, isBusy } from './connections.ts';
+import { Discontinuity, NotReady } from './interruptions.ts';
+import { PendingPages } from './pending-pages.ts';
+import { newestFrames, SnapshotReader } from './snapshot-reader.ts';
+import { WalIndexReader } from './wal-index-reader.ts';
+import { type WalCursor, WalReader } from './wal-reader.ts';
+
+/** First and longest wait for the barrier's lock; grows with every refusal, so that a busy writer cannot starve it. */
+const BARRIER_PATIENCE_MS = { first: 2, most: 50 } as const;
+/** Wait for the exclusive lock that shrinks the WAL. */
+const TRUNCATE_PATIENCE_MS = 5;
+/** Tries to begin a read transaction at a commit that is known exactly. */
+const EXACT_READ_TRIES = 1000;
+/** Frames that may still have to be copied while writers are held up, in bytes. More: let them go on and copy first. */
+const BARRIER_COPY_BYTES = 1024 * 1024;
+
+export interface FollowerSettings {
+  /** Bytes a page. */
+  readonly pageSize: number;
+  /** Longest wait for the barrier, ms. */
+  readonly busyTimeoutMs: number;
+  /** Ask for a cut at the next commit once this much WAL is pending; 0: no limit. */
+  readonly maxPendingBytes: number;
+}
+
+/** Told by a follower in the middle of its work. */
+export interface FollowerListener {
+  /** Everything pending must be stored now, at the commit where the follower stands, before it goes on. */
+  cut(wal: WalReader): void;
+  /** Writers were held up this long, ms. */
+  barrier(ms: number): void;
+}
+
+/**
+ * Follows the WAL of one open database as one of its readers: copies every committed frame into {@link pending}, lets its
+ * read transaction move on, and hands the WAL over for checkpoints, so that no commit is missed and none is invented. It
+ * holds at least one read transaction at all times: while a reader uses the WAL, nobody can restart it.
+ */
+export class WalFollower {
+  readonly #path: string;
+  readonly #settings: FollowerSettings;
+  readonly #listener: FollowerListener;
+  readonly #handles: DatabaseHandles;
+  readonly #index: WalIndexReader;
+  readonly pending: PendingPages;
+  #pendingBytes = 0;
+  #cursor: WalCursor = { salts: new Uint8Array(8), frames: 0, sums: undefined };
+  #commit = 0;
+  #cutFrame = 0;
+  /**
+   * True when the standing reader began while the WAL was fully backfilled at the cursor. It may then stand on read-lock 0:
+   * the WAL can be restarted, but nothing that comes after can reach the database before the reader moves.
+   */
+  #restartable = false;
+  #lastFrameMs = 0;
+  #patienceMs: number = BARRIER_PATIENCE_MS.first;
+
+  /** Opens the database. Throws NotReady while it is busy. */
+  constructor(path: string, settings: FollowerSettings, listener: FollowerListener) {
+    this.#path = path;
+    this.#settings = settings;
+    this.#listener = listener;
+    try {
+      this.#handles = new DatabaseHandles(path);
+    } catch (error) {
+      throw isBusy(error) ? new NotReady('the database is busy') : error;
+    }
+    this.#index = new WalIndexReader(this.#handles);
+    this.pending = new PendingPages(settings.pageSize);
+  }
+
+  get pageSize(): number {
+    return this.#settings.pageSize;
+  }
+
+  /** Everything up to here is stored or pending. */
+  get cursor(): WalCursor {
+    return this.#cursor;
+  }
+
+  /** Pages in the database at the cursor. */
+  get commit(): number {
+    return this.#commit;
+  }
+
+  /** Frame of the cursor's generation from which on nothing is stored yet. */
+  get cutFrame(): number {
+    return this.#cutFrame;
+  }
+
+  /** When frames were last found, ms since 1970. */
+  get lastFrameMs(): number {
+    return this.#lastFrameMs;
+  }
+
+  get databaseFd(): number {
+    return this.#handles.databaseFd;
+  }
+
+  /** The standing read rests where the application can restart and truncate the WAL at once. */
+  get rests(): boolean {
+    return this.#restartable && this.isCaught(this.head());
+  }
+
+  head(): WalIndexHead {
+    return this.#index.read();
+  }
+
+  /** True when every committed frame is captured. */
+  isCaught(head: WalIndexHead): boolean {
+    return saltsEqual(head.salts, this.#cursor.salts) && head.mxFrame === this.#cursor.frames;
+  }
+
+  openWal(): WalReader {
+    return new WalReader(this.#handles.walFd, this.pageSize);
+  }
+
+  /** The files under these names are still the ones that are open. Somebody may have put another database there. */
+  stillThere(identity: FileIdentity): boolean {
+    const same = (file: string, fd: number): boolean => {
+      const stat = fs.fstatSync(fd, { bigint: true });
+      return sameFile(identify(file), { device: stat.dev, inode: stat.ino });
+    };
+    const { walIndexFd, walFd } = this.#handles;
+    return (
+      sameFile(identify(this.#path), identity) &&
+      same(`${this.#path}-shm`, walIndexFd) &&
+      same(`${this.#path}-wal`, walFd)
+    );
+  }
+
+  /** Everything pending is stored. */
+  markStored(): void {
+    this.pending.clear();
+    this.#pendingBytes = 0;
+    this.#cutFrame = this.#cursor.frames;
+  }
+
+  /** Forgets what is pending and ends the standing read: the follower is of no use before {@link beginExactly}. */
+  letGo(): void {
+    this.pending.release();
+    this.#pendingBytes = 0;
+    this.#restartable = false;
+    this.#handles.twin.end();
+    this.#handles.reader.end();
+  }
+
+  [Symbol.dispose](): void {
+    this.pending.release();
+    this.#handles.close();
+  }
+
+  // ---- Beginning ----
+
+  /** Begins the standing read at a commit that is known exactly: the WAL-index says the same before and after. */
+  beginExactly(): WalIndexHead {
+    this.letGo();
+    const { reader } = this.#handles;
+    for (let attempt = 0; attempt < EXACT_READ_TRIES; attempt++) {
+      const before = this.head();
+      reader.beginRead();
+      const after = this.head();
+      if (sameCommit(before, after)) return after;
+      reader.end();
+    }
+    throw new NotReady('commits come too fast to start reading between two of them');
+  }
+
+  /**
+   * Goes on from a saved position if it can be shown that nothing was missed since: same generation, and the WAL's own
+   * checksum chain leads to the last frame that was captured. (A frame that is physically ours proves nothing: after a
+   * power loss the valid end can lie before it.) The standing read has begun at `head`.
+   */
+  continueFrom(saved: WalPosition, pageCount: number, head: WalIndexHead): boolean {
+    // Without a captured frame there is nothing to recognize a generation by: a new WAL looks the same.
+    if (saved.frames === 0) return false;
+    const salts = Uint8Array.from(Buffer.from(saved.salts, 'hex'));
+    if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames || !this.#chainReaches(salts, saved))
+      return false;
+    this.#cursor = { salts, frames: saved.frames, sums: saved.sums };
+    this.#commit = pageCount;
+    this.#cutFrame = saved.frames;
+    this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === saved.frames;
+    return true;
+  }
+
+  #chainReaches(salts: Uint8Array, saved: WalPosition): boolean {
+    using wal = this.openWal();
+    let cursor: WalCursor = { salts, frames: 0, sums: undefined };
+    while (cursor.frames < saved.frames) {
+      const next = wal.read(cursor, saved.frames);
+      if (typeof next === 'string') return false;
+      cursor = next;
+    }
+    return cursor.sums?.first === saved.sums.first && cursor.sums.second === saved.sums.second;
+  }
+
+  /** Stands at `head`, where the standing read has begun, and gives the database as of there to read. */
+  standAt(head: WalIndexHead, wal: WalReader): SnapshotReader {
+    this.#cursor = { salts: head.salts, frames: head.mxFrame, sums: head.mxFrame > 0 ? head.sums : undefined };
+    this.#cutFrame = head.mxFrame;
+    this.#restartable = head.backfilled === head.mxFrame;
+    this.#commit = head.mxFrame > 0 ? head.pageCount : this.#pagesInFile();
+    if (this.#commit === 0) throw new NotReady('the database is empty');
+    // Frames that are backfilled are in the file, and the WAL may be restarted over them; others are held by the read.
+    const frames = this.#restartable ? new Map<number, number>() : newestFrames(wal, head.salts, head.mxFrame);
+    if (!frames) throw new Discontinuity('the WAL does not prove itself');
+    return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, frames);
+  }
+
+  #pagesInFile(): number {
+    return Math.floor(fs.fstatSync(this.#handles.databaseFd).size / this.pageSize);
+  }
+
+  /** Pages as of the cursor that are not pending: free pages by which the database grew without writing them. */
+  unwrittenPages(pgnos: Uint32Array, wal: WalReader): SnapshotReader {
+    using scan = this.openWal(); // `wal` may hold frames that are still being looked at
+    const frames = newestFrames(scan, this.#cursor.salts, this.#cursor.frames, new Set(pgnos));
+    if (!frames) throw new Discontinuity('the WAL does not prove itself');
+    return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, frames);
+  }
+
+  // ---- Following ----
+
+  /** Lets the standing reader move to the newest commit: the new read transaction begins before the old one ends. */
+  move(): void {
+    const { twin, reader } = this.#handles;
+    twin.beginRead();
+    try {
+      // Still under the old transaction: whatever the new one stands on is captured before the old one lets go.
+      this.capture();
+    } catch (error) {
+      twin.end();
+      throw error;
+    }
+    reader.end();
+    this.#handles.swapReaders();
+    this.#noteRestartable();
+  }
+
+  #noteRestartable(): void {
+    const head = this.head();
+    this.#restartable = head.backfilled === head.mxFrame && this.isCaught(head);
+  }
+
+  /** Copies every committed frame after the cursor into the pending pages, and asks for cuts where they are due. */
+  capture(): void {
+    const head = this.head();
+    this.#followGeneration(head);
+    if (head.mxFrame < this.#cursor.frames) throw new Discontinuity('the WAL became shorter');
+    if (head.mxFrame === this.#cursor.frames) return;
+    this.#lastFrameMs = Date.now();
+    using wal = this.openWal();
+    while (this.#cursor.frames < head.mxFrame) {
+      const next = wal.read(this.#cursor, head.mxFrame);
+      if (typeof next === 'string')
+        throw new Discontinuity(`the WAL does not carry on after frame ${this.#cursor.frames}`);
+      this.#take(wal, next);
+    }
+    // Pages that are only known by their frame must be stored before the reader lets the WAL go.
+    if (this.pending.holdsFrames) this.#listener.cut(wal);
+  }
+
+  /** After a restart of the WAL its salts differ. Nothing was missed only if the reader stood where it could not be. */
+  #followGeneration(head: WalIndexHead): void {
+    if (saltsEqual(head.salts, this.#cursor.salts)) return;
+    if (!this.#restartable) throw new Discontinuity('the WAL was restarted by somebody else');
+    this.#cursor = { salts: head.salts, frames: 0, sums: undefined };
+    this.#cutFrame = 0;
+  }
+
+  #take(wal: WalReader, next: WalCursor): void {
+    const { maxPendingBytes } = this.#settings;
+    this.#restartable = false;
+    for (let i = 0; i < wal.count; i++) {
+      this.pending.put(wal.pgno(i), wal.page(i), wal.first + i);
+      this.#pendingBytes += frameSize(this.pageSize);
+      const commit = wal.commit(i);
+      if (commit === 0) continue;
+      const shrinks = commit < this.#commit;
+      this.#commit = commit;
+      this.#cursor = { salts: next.salts, frames: wal.first + i + 1, sums: wal.sums(i) };
+      // A shrink ends a file: pages beyond it that come back later must be stored anew, not found in an older file.
+      if (shrinks || (maxPendingBytes > 0 && this.#pendingBytes >= maxPendingBytes)) this.#listener.cut(wal);
+    }
+    this.#cursor = next;
+  }
+
+  // ---- Checkpoints ----
+
+  /**
+   * Hands the whole WAL to the database file, so that the next writer can restart it, without a moment in which a commit
+   * could slip by. Returns true when the WAL was backfilled completely: `blocked` when another reader is in the way,
+   * `busy` when writers did not let us in.
+   */
+  handOver(): 'done' | 'blocked' | 'busy' {
+    const { reader, checkpointer, barrier } = this.#handlesAfterMove();
+    // 3: the barrier. Later than this, and a commit could fall between the copy and the checkpoint.
+    if (!this.#takeBarrier()) return 'busy';
+    const since = performance.now();
+    try {
+      // Much came in since step 2: copying it would hold writers up for too long.
+      if (this.#uncopiedBytes() > BARRIER_COPY_BYTES) return 'busy';
+      this.capture();
+      // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
+      reader.end();
+      checkpointer.checkpoint('PASSIVE');
+      // 5: begun while the WAL is fully backfilled, the read gets read-lock 0. It must begin before the barrier falls:
+      // otherwise a writer could restart the WAL, commit, and have that commit checkpointed away before we look.
+      reader.beginRead();
+      this.#noteRestartable();
+    } catch (error) {
+      throw new Discontinuity(`the handover failed: ${messageOf(error)}`);
+    } finally {
+      // 6: writers go on.
+      barrier.end();
+      this.#listener.barrier(performance.now() - since);
+    }
+    return this.#restartable ? 'done' : 'blocked';
+  }
+
+  /**
+   * Steps 1 and 2: while writers go on, copy what there is, move the reader to the newest commit, and backfill up to it.
+   * Without this the barrier would have to stand through all of the copying and syncing.
+   */
+  #handlesAfterMove(): DatabaseHandles {
+    this.move();
+    this.#handles.checkpointer.checkpoint('PASSIVE');
+    this.move();
+    return this.#handles;
+  }
+
+  #uncopiedBytes(): number {
+    const head = this.head();
+    const from = saltsEqual(head.salts, this.#cursor.salts) ? this.#cursor.frames : 0;
+    return (head.mxFrame - from) * frameSize(this.pageSize);
+  }
+
+  #takeBarrier(): boolean {
+    const { barrier } = this.#handles;
+    const most = Math.max(BARRIER_PATIENCE_MS.first, Math.min(BARRIER_PATIENCE_MS.most, this.#settings.busyTimeoutMs));
+    try {
+      barrier.patience(this.#patienceMs);
+      barrier.beginBarrier();
+      this.#patienceMs = BARRIER_PATIENCE_MS.first;
+      return true;
+    } catch (error) {
+      if (!isBusy(error)) throw error;
+      this.#patienceMs = Math.min(this.#patienceMs * 1.5, most);
+      return false;
+    }
+  }
+
+  /** Bytes of the WAL file. */
+  get walFileBytes(): number {
+    return fs.fstatSync(this.#handles.walFd).size;
+  }
+
+  /**
+   * Makes the WAL file empty. With our reader on read-lock 0 this succeeds only if there is no unseen commit: otherwise it
+   * would need that lock for itself, and is busy.
+   */
+  shrinkWal(): boolean {
+    const { checkpointer } = this.#handles;
+    if (this.walFileBytes <= WAL_HEADER_SIZE) return true;
+    checkpointer.patience(TRUNCATE_PATIENCE_MS);
+    const { busy } = checkpointer.checkpoint('TRUNCATE');
+    checkpointer.patience(0);
+    return !busy;
+  }
+
+  /** Backfills what can be, without a handover: for times when nothing is captured. */
+  backfill(): void {
+    this.#handles.checkpointer.checkpoint('PASSIVE');
+  }
+
+  /** Where the pending frames start in the WAL file, and how many bytes of it they are. */
+  pendingRange(): { readonly offset: bigint; readonly size: bigint; readonly salt1: number; readonly salt2: number } {
+    return {
+      offset: BigInt(frameOffset(this.#cutFrame, this.pageSize)),
+      size: BigInt((this.#cursor.frames - this.#cutFrame) * frameSize(this.pageSize)),
+      ...this.salts(),
+    };
+  }
+
+  salts(): { readonly salt1: number; readonly salt2: number } {
+    const bytes = Buffer.from(this.#cursor.salts);
+    return { salt1: bytes.readUInt32BE(0), salt2: bytes.readUInt32BE(4) };
+  }
+}
