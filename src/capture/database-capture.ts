@@ -283,7 +283,8 @@ export class DatabaseCapture {
   // ---- Waiting and ending ----
 
   #isIdle(follower: WalFollower): boolean {
-    return follower.pending.count === 0 && Date.now() - follower.lastFrameMs > IDLE_MS;
+    const { pending, lastFrameMs } = follower;
+    return this.#suspended === undefined && pending.count === 0 && Date.now() - lastFrameMs > IDLE_MS;
   }
 
   #waitMs(follower: WalFollower): number {

@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /**
  * Waits for something to look at: a call of {@link wake}, a file-system event for the WAL, or the time. Events are only a
@@ -26,7 +27,10 @@ export class Waker {
     const watcher = changed && !this.#woken ? this.#watch() : undefined;
     let timer: NodeJS.Timeout | undefined;
     try {
-      if (this.#woken || (watcher && changed?.())) return;
+      if (this.#woken || (watcher && changed?.())) {
+        await nextTurn(); // never a loop that keeps other work from its turn
+        return;
+      }
       await new Promise<void>((resolve) => {
         this.#resolve = resolve;
         timer = setTimeout(resolve, ms);

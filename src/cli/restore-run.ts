@@ -1,0 +1,174 @@
+import { statSync } from 'node:fs';
+import { hasCode, RivuletError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { formatTxid } from '../base/types.ts';
+import { openReplica } from '../replica/open-replica.ts';
+import { planRestore, type RestorePlan } from '../replica/plan.ts';
+import { Replica } from '../replica/replica.ts';
+import { type RestoreOptions, type RestoreResult, restoreDatabase } from '../restore/restore.ts';
+import { AnnouncedStore } from './announced-store.ts';
+import { requireEngine } from './engine.ts';
+import { formatCount, formatElapsed, formatJson, formatSize } from './format.ts';
+import { Progress } from './progress.ts';
+import { findReplica, type ReplicaSource } from './replica-source.ts';
+import type { RestoreRequest } from './restore.ts';
+import { loggerForRestore } from './restore-logger.ts';
+import { describePlan, planJson } from './restore-plan-text.ts';
+
+/** Restores, or plans to, and prints what came of it. */
+export async function runRestore(request: RestoreRequest): Promise<number> {
+  requireEngine();
+  const source = await findReplica(request.argument, request.flags);
+  const logger = loggerForRestore(request.flags);
+  const { replica, store } = await openReplica(source.location);
+  try {
+    if (request.flags['dry-run']) await dryRun(request, source, replica);
+    else await restoreAndPrint(request, source, replica, logger);
+    return 0;
+  } catch (error) {
+    // A dry run tells what a restore finds, so there an empty replica is always an error.
+    if (!hasCode(error, 'REPLICA_EMPTY') || !request.flags['if-replica-exists'] || request.flags['dry-run'])
+      throw error;
+    logger.log('info', 'no matching backups found', { replica: source.location.url });
+    return 0;
+  } finally {
+    await store.close();
+  }
+}
+
+async function makePlan(request: RestoreRequest, source: ReplicaSource, replica: Replica): Promise<RestorePlan> {
+  return planRestore(await replica.listAll(), { txid: request.txid, replicaUrl: source.location.url });
+}
+
+async function dryRun(request: RestoreRequest, source: ReplicaSource, replica: Replica): Promise<void> {
+  const plan = await makePlan(request, source, replica);
+  if (request.flags.json) {
+    process.stdout.write(formatJson(planJson(plan, request, source.location)));
+    return;
+  }
+  process.stdout.write(describePlan(plan, request, source.location));
+  const existing = statSync(request.outputPath, { throwIfNoEntry: false });
+  if (existing && existing.size > 0 && !request.flags.force) {
+    process.stdout.write(`\nThe target exists: restoring to it needs -force, which moves it aside.\n`);
+  }
+}
+
+async function restoreAndPrint(
+  request: RestoreRequest,
+  source: ReplicaSource,
+  replica: Replica,
+  logger: Logger,
+): Promise<void> {
+  const { flags } = request;
+  if (flags.v) {
+    const text = describePlan(await makePlan(request, source, replica), request, source.location);
+    (flags.json ? process.stderr : process.stdout).write(`${text}\n`);
+  }
+  const result = await restoreWithProgress(request, source, replica, logger);
+  process.stdout.write(flags.json ? formatJson(resultJson(request, source, result)) : describeResult(result, request));
+}
+
+async function restoreWithProgress(
+  request: RestoreRequest,
+  source: ReplicaSource,
+  replica: Replica,
+  logger: Logger,
+): Promise<RestoreResult> {
+  const progress = new Progress({ label: 'restore', quiet: request.flags.json });
+  const log = aroundProgress(logger, progress);
+  const interrupt = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => interrupt.abort(interrupted(signal, request.outputPath));
+  // Only the first signal is caught: a second one ends the process at once.
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  try {
+    return await restoreDatabase(request.flags.v ? announced(replica, log) : replica, {
+      ...optionsOf(request, source),
+      signal: interrupt.signal,
+      logger: log,
+      onProgress: (state) => progress.update(state),
+    });
+  } catch (error) {
+    // Whatever the work says when it is cut off, the signal is why.
+    throw interrupt.signal.aborted ? interrupt.signal.reason : error;
+  } finally {
+    progress.done();
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  }
+}
+
+/** The same replica, with a log line for each file that is fetched. */
+function announced(replica: Replica, logger: Logger): Replica {
+  const store = new AnnouncedStore(replica.store, (key) => {
+    if (key.endsWith('.ltx')) logger.log('info', 'fetching', { file: key });
+  });
+  return new Replica(store, replica.layout);
+}
+
+function optionsOf(request: RestoreRequest, { database }: ReplicaSource): RestoreOptions {
+  // Local state belongs to the configured database, not to a copy of it elsewhere.
+  const metaPath = database?.path === request.outputPath ? database.metaPath : undefined;
+  return {
+    outputPath: request.outputPath,
+    force: request.flags.force,
+    integrityCheck: request.integrityCheck,
+    txid: request.txid,
+    parallelism: request.parallelism,
+    metaPath,
+  };
+}
+
+/** Log lines and the bar share a terminal: the bar makes room first, and comes back with the next update. */
+function aroundProgress(logger: Logger, progress: Progress): Logger {
+  return {
+    log(level, message, fields) {
+      progress.clear();
+      logger.log(level, message, fields);
+    },
+    with: (fields) => aroundProgress(logger.with(fields), progress),
+  };
+}
+
+function interrupted(signal: NodeJS.Signals, outputPath: string): RivuletError {
+  return new RivuletError({
+    code: 'INTERRUPTED',
+    message: `restore interrupted by ${signal}`,
+    kept: `${outputPath} is as it was before`,
+  });
+}
+
+function resultJson(request: RestoreRequest, source: ReplicaSource, result: RestoreResult): object {
+  return {
+    db_path: result.outputPath,
+    replica: source.location.type,
+    txid: formatTxid(result.txid),
+    duration_ms: Math.round(result.durationMs),
+    integrity_check: request.integrityCheck,
+    replica_url: source.location.url,
+    page_size: result.pageSize,
+    page_count: result.pageCount,
+    size: result.sizeBytes,
+    fetched: result.fetchedBytes,
+    files: result.files.length,
+    proof: result.proof,
+    moved_aside: result.movedAside,
+  };
+}
+
+const PROOFS: Readonly<Record<RestoreResult['proof'], string>> = {
+  'database-checksum': 'its checksum is the one recorded when it was replicated',
+  'file-checksums': 'the checksum of every file was checked',
+};
+
+function describeResult(result: RestoreResult, request: RestoreRequest): string {
+  const size = `${formatSize(result.sizeBytes)}, ${formatCount(result.pageCount, 'page')}`;
+  const lines = [
+    `Restored ${result.outputPath} at TXID ${formatTxid(result.txid)} (${size}) in ${formatElapsed(result.durationMs)}.`,
+    `Verified: ${PROOFS[result.proof]}${checkedBySqlite(request)}.`,
+    ...result.movedAside.map((path) => `Moved aside: ${path}`),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function checkedBySqlite({ integrityCheck }: RestoreRequest): string {
+  return integrityCheck === 'none' ? '' : `, and SQLite's ${integrityCheck} integrity check says ok`;
+}

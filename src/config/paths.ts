@@ -1,0 +1,16 @@
+import { homedir } from 'node:os';
+import { resolve } from 'node:path';
+
+const DATABASE_SCHEME = /^sqlite3?:\/\//;
+
+/** Makes a path that someone typed absolute: without `sqlite://` or `sqlite3://`, `~` and `~/…` below the home folder. */
+export function expandPath(typed: string): string {
+  const path = typed.replace(DATABASE_SCHEME, '');
+  if (path === '~' || path.startsWith('~/')) return resolve(homedir(), path.slice(2));
+  return resolve(path);
+}
+
+/** True for `scheme://…`, which names a replica; a database's own `sqlite://` is a path. */
+export function isReplicaUrl(typed: string): boolean {
+  return /^\w+:\/\//.test(typed) && !DATABASE_SCHEME.test(typed);
+}

@@ -1,0 +1,149 @@
+import {
+  type Alias,
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+} from 'yaml';
+import type { ConfigProblem, Place } from './config-error.ts';
+import { expandVariables, VariableError, type Variables } from './expand-variables.ts';
+
+export type Path = readonly (string | number)[];
+
+/** What a YAML file says, as plain values, and where it says it. A key without a value is there, and undefined. */
+export interface YamlTree {
+  readonly value: unknown;
+  readonly problems: readonly ConfigProblem[];
+  /** Where the value at `path` is; of the nearest thing around it when there is none. */
+  placeOf(path: Path): Place;
+  /** Where the key at the end of `path` is. */
+  placeOfKey(path: Path): Place;
+}
+
+/** Aliases can make a small file into a huge tree. No configuration is this large or deep. */
+const MAX_NODES = 100_000;
+const MAX_DEPTH = 64;
+const MERGE = '<<';
+
+/** Reads YAML. With `variables`, references to them in values are replaced; without, they stay as they are. */
+export function readYaml(text: string, variables?: Variables): YamlTree {
+  return new TreeReader(text, variables).read();
+}
+
+class TreeReader {
+  readonly #text: string;
+  readonly #variables: Variables | undefined;
+  readonly #lines = new LineCounter();
+  readonly #document: Document.Parsed;
+  readonly #problems: ConfigProblem[] = [];
+  readonly #values = new Map<string, Place>();
+  readonly #keys = new Map<string, Place>();
+  #nodeCount = 0;
+
+  constructor(text: string, variables: Variables | undefined) {
+    this.#text = text;
+    this.#variables = variables;
+    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
+  }
+
+  read(): YamlTree {
+    for (const error of [...this.#document.errors, ...this.#document.warnings]) {
+      this.#problem(error.pos[0], 'CONFIG_SYNTAX', error.message);
+    }
+    const value = this.#problems.length === 0 ? this.#read(this.#document.contents, []) : undefined;
+    return {
+      value,
+      problems: this.#problems,
+      placeOf: (path) => nearestPlace(this.#values, path),
+      placeOfKey: (path) => this.#keys.get(keyOf(path)) ?? nearestPlace(this.#values, path),
+    };
+  }
+
+  #read(node: Node | null | undefined, path: Path): unknown {
+    if (node?.range) this.#values.set(keyOf(path), this.#place(node.range[0]));
+    if (++this.#nodeCount > MAX_NODES || path.length > MAX_DEPTH) {
+      if (this.#nodeCount <= MAX_NODES + 1)
+        this.#problem(node?.range?.[0] ?? 0, 'CONFIG_SYNTAX', 'too large or too deep');
+      this.#nodeCount = MAX_NODES + 1;
+      return undefined;
+    }
+    if (isAlias(node)) return this.#readAlias(node, path);
+    if (isMap<Node, Node | null>(node)) return this.#readMap(node.items, path);
+    if (isSeq<Node>(node)) return node.items.map((item, index) => this.#read(item, [...path, index]));
+    if (!isScalar(node)) return undefined;
+    if (typeof node.value === 'string') return this.#expand(node.value, node.range ?? [0, 0, 0]);
+    return node.value ?? undefined;
+  }
+
+  #readAlias(alias: Alias, path: Path): unknown {
+    const target = alias.resolve(this.#document);
+    if (target) return this.#read(target, path);
+    this.#problem(alias.range?.[0] ?? 0, 'CONFIG_SYNTAX', `no anchor &${alias.source} comes before this alias`);
+    return undefined;
+  }
+
+  #readMap(pairs: readonly Pair<Node, Node | null>[], path: Path): Record<string, unknown> {
+    const merged = this.#readMerged(pairs, path);
+    const own: Record<string, unknown> = Object.create(null); // a key named __proto__ must be a key
+    for (const { key, value } of pairs) {
+      if (!isScalar(key)) {
+        this.#problem(key.range?.[0] ?? 0, 'CONFIG_SYNTAX', 'a key must be a word');
+      } else if (key.value !== MERGE) {
+        const name = String(key.value);
+        this.#keys.set(keyOf([...path, name]), this.#place(key.range?.[0] ?? 0));
+        own[name] = this.#read(value, [...path, name]);
+      }
+    }
+    for (const [name, value] of merged.flatMap(Object.entries)) if (!(name in own)) own[name] = value;
+    return own;
+  }
+
+  /** What `<<` brings in: read first, so that the places of the map's own keys and of itself win. */
+  #readMerged(pairs: readonly Pair<Node, Node | null>[], path: Path): object[] {
+    const place = this.#values.get(keyOf(path));
+    const read = pairs
+      .filter(({ key }) => isScalar(key) && key.value === MERGE)
+      .flatMap(({ value }) => this.#read(value, path));
+    if (place) this.#values.set(keyOf(path), place);
+    return read.filter((item): item is object => typeof item === 'object' && item !== null);
+  }
+
+  #expand(value: string, range: readonly number[]): string {
+    if (!this.#variables) return value;
+    try {
+      return expandVariables(value, this.#variables);
+    } catch (error) {
+      if (!(error instanceof VariableError)) throw error;
+      const [start = 0, end = start] = range;
+      const found = this.#text.slice(start, end).indexOf(error.reference);
+      this.#problem(start + Math.max(found, 0), 'CONFIG_VARIABLE', error.message, error.next);
+      return '';
+    }
+  }
+
+  #place(offset: number): Place {
+    const { line, col } = this.#lines.linePos(offset);
+    return { line, column: col };
+  }
+
+  #problem(offset: number, code: string, message: string, next?: string): void {
+    this.#problems.push({ ...this.#place(offset), code, message, next });
+  }
+}
+
+function nearestPlace(places: ReadonlyMap<string, Place>, path: Path): Place {
+  for (let length = path.length; length >= 0; length--) {
+    const place = places.get(keyOf(path.slice(0, length)));
+    if (place) return place;
+  }
+  return { line: 1, column: 1 };
+}
+
+function keyOf(path: Path): string {
+  return JSON.stringify(path);
+}

@@ -1,0 +1,107 @@
+import { kernel, type Region } from '../kernel/kernel.ts';
+import { pageFault } from '../ltx/decoder.ts';
+import { PageBatch } from '../ltx/page-batch.ts';
+import type { LtxFileInfo } from '../replica/replica.ts';
+import { DamagedFile } from './damage.ts';
+import type { FrameRange, PageMap } from './page-map.ts';
+import { type Fetched, type PrefetchOptions, prefetch } from './prefetch.ts';
+import { type ReadContext, readRange } from './range-reader.ts';
+import type { StagedDatabase } from './staged-database.ts';
+
+/** A gap between two needed frames that is cheaper to read along than to ask around. */
+export const MAX_GAP_BYTES = 64 * 1024;
+
+/** A planned file, with its bytes where those came along with its index. */
+export interface MappedFile {
+  readonly file: LtxFileInfo;
+  readonly whole: Uint8Array | undefined;
+}
+
+export interface ExactFetch {
+  readonly files: readonly MappedFile[];
+  readonly map: PageMap;
+  readonly pageSize: number;
+  readonly staged: StagedDatabase;
+  readonly context: ReadContext;
+  readonly prefetch: PrefetchOptions;
+  onRange(lengthBytes: number): void;
+}
+
+/** Fetches just the newest version of every page, and places it. Proves no more than that each frame holds its page. */
+export async function fetchPages(job: ExactFetch): Promise<void> {
+  const { map, context } = job;
+  const limits = { rangeBytes: job.prefetch.bufferBytes, gapBytes: MAX_GAP_BYTES };
+  const ranges = prefetch(map.ranges(limits), job.prefetch, async (range, target, signal) => {
+    const mapped = job.files[range.file];
+    if (mapped?.whole) target.set(mapped.whole.subarray(range.offset, range.offset + range.length));
+    else await readRange({ ...context, signal }, mapped?.file.key ?? '', range.offset, target);
+  });
+  using placer = new FramePlacer(job);
+  for await (const range of ranges) {
+    placer.placeAll(range);
+    job.onRange(range.piece.length);
+  }
+}
+
+/** Decodes page frames that lie in kernel memory and hands the pages on, a batch at a time. */
+class FramePlacer {
+  readonly #job: ExactFetch;
+  readonly #batch: PageBatch;
+  readonly #offsets: Region;
+  readonly #lengths: Region;
+  readonly #info: Region = kernel().allocate(16);
+
+  constructor(job: ExactFetch) {
+    this.#job = job;
+    this.#batch = new PageBatch(job.pageSize);
+    this.#offsets = kernel().allocate(this.#batch.capacity * 4);
+    this.#lengths = kernel().allocate(this.#batch.capacity * 4);
+  }
+
+  placeAll({ piece, region }: Fetched<FrameRange>): void {
+    for (let done = 0; done < piece.count; done += this.#batch.capacity) {
+      const count = Math.min(this.#batch.capacity, piece.count - done);
+      this.#list(piece, piece.first + done, count);
+      this.#decode(piece, region, count);
+      this.#job.staged.place(this.#batch, count);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#batch[Symbol.dispose]();
+    for (const region of [this.#offsets, this.#lengths, this.#info]) region[Symbol.dispose]();
+  }
+
+  /** Writes down for the kernel which frames to decode: `count` from place `first` of the map's order. */
+  #list(piece: FrameRange, first: number, count: number): void {
+    const { map } = this.#job;
+    const { pgnos } = this.#batch;
+    const offsets = this.#offsets.u32;
+    const lengths = this.#lengths.u32;
+    for (let i = 0; i < count; i++) {
+      pgnos[i] = map.pgnoAt(first + i);
+      offsets[i] = map.offsetAt(first + i) - piece.offset;
+      lengths[i] = map.lengthAt(first + i);
+    }
+  }
+
+  #decode(piece: FrameRange, source: Region, count: number): void {
+    const batch = this.#batch;
+    const decoded = kernel().fn.decode_list(
+      source.pointer,
+      this.#offsets.pointer,
+      this.#lengths.pointer,
+      batch.pgnosRegion.pointer,
+      count,
+      batch.pages.pointer,
+      batch.pageSize,
+      batch.hashesRegion.pointer,
+      this.#info.pointer,
+    );
+    if (decoded === count) return;
+    const verdict = (this.#info.u32[0] ?? 0) | 0; // signed
+    const file = this.#job.files[piece.file]?.file;
+    const fault = pageFault(verdict, batch.pgnos[-decoded - 1] ?? 0);
+    throw file ? new DamagedFile(file, fault) : fault;
+  }
+}

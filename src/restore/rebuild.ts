@@ -1,0 +1,204 @@
+import { forEachLimited } from '../base/async.ts';
+import { assert, RivuletError } from '../base/errors.ts';
+import { CHECKSUM_FLAG } from '../base/types.ts';
+import { imagePageCount, type LtxHeader } from '../ltx/format.ts';
+import { LtxError } from '../ltx/ltx-error.ts';
+import type { PageBatch } from '../ltx/page-batch.ts';
+import type { RestorePlan } from '../replica/plan.ts';
+import type { LtxFileInfo } from '../replica/replica.ts';
+import { lockPageNumber } from '../sqlite/lock-page.ts';
+import { DamagedFile } from './damage.ts';
+import { fetchPages, MAX_GAP_BYTES, type MappedFile } from './page-exact.ts';
+import { MAX_MAPPED_FILES, PageMap } from './page-map.ts';
+import { checkPageSize, checkSize, openFile, readHeader } from './planned-file.ts';
+import type { PrefetchOptions } from './prefetch.ts';
+import type { Progress } from './progress.ts';
+import type { ReadContext } from './range-reader.ts';
+import { notReadBack, readBack } from './read-back.ts';
+import type { StagedDatabase } from './staged-database.ts';
+import { readWholeFiles } from './whole-files.ts';
+
+/** Memory for bytes on their way from the store, whatever the parallelism. */
+export const FETCH_MEMORY_BYTES = 32 * 1024 * 1024;
+const MAX_RANGE_BYTES = 4 * 1024 * 1024;
+export const MAX_PARALLELISM = 64;
+/** A page takes at least this much of a file: its frame and its entry in the page index. */
+const MIN_STORED_PAGE_BYTES = 16;
+/** Pages named in an error. */
+const MAX_NAMED_PAGES = 5;
+/** Small files kept in memory from the reading of their indexes on, together. */
+const KEPT_FILES_BYTES = 8 * 1024 * 1024;
+
+/** What proves a restored database: its own checksum, or those of all files that it was made from. */
+export type Proof = 'database-checksum' | 'file-checksums';
+
+/** A proven database in its staged file. */
+export interface Rebuilt {
+  /** Of the plan's last file: the state that was restored. */
+  readonly header: LtxHeader;
+  readonly proof: Proof;
+  /** See {@link readBack}. */
+  readonly pageHashes: BigUint64Array;
+}
+
+export interface RebuildOptions {
+  readonly plan: RestorePlan;
+  readonly context: ReadContext;
+  readonly staged: StagedDatabase;
+  readonly parallelism: number;
+  readonly progress: Progress;
+}
+
+/** Makes the database of a plan in a staged file, durable and proven. */
+export async function rebuild(options: RebuildOptions): Promise<Rebuilt> {
+  const { plan, context, staged, progress } = options;
+  for (const file of plan.files) checkSize(file);
+  const lastFile = plan.files.at(-1);
+  assert(lastFile, 'a plan has files');
+  const header = await readHeader(context, lastFile);
+  checkCommit(header, lastFile, plan);
+  const sizeBytes = header.commit * header.pageSize;
+  staged.start(sizeBytes);
+
+  const isExact = header.databaseChecksum !== 0n && plan.files.length <= MAX_MAPPED_FILES;
+  const work: Placing = { ...options, header, lastFile };
+  if (isExact) await placeExactly(work);
+  else await placeFromWholeFiles(work);
+
+  // Making it durable and reading it back need not wait for each other, but the file is not closed before both have ended.
+  const [read, synced] = await Promise.allSettled([
+    readBack(staged, {
+      pageSize: header.pageSize,
+      pageCount: header.commit,
+      signal: context.signal,
+      onBytes: progress.start('verify', sizeBytes),
+    }),
+    staged.sync(),
+  ]);
+  if (read.status === 'rejected') throw read.reason;
+  if (synced.status === 'rejected') throw synced.reason;
+  const { checksum, pageHashes } = read.value;
+  if (checksum !== staged.checksum) throw notReadBack(staged.path);
+  if (header.databaseChecksum !== 0n && (checksum | CHECKSUM_FLAG) !== header.databaseChecksum) {
+    if (isExact) await findDamage(work);
+    throw checksumMismatch(lastFile);
+  }
+  const proof = header.databaseChecksum === 0n ? 'file-checksums' : 'database-checksum';
+  return { header, proof, pageHashes };
+}
+
+interface Placing extends RebuildOptions {
+  readonly header: LtxHeader;
+  readonly lastFile: LtxFileInfo;
+}
+
+/** Places the newest version of every page, and reads nothing else. Proves no more than that the pages can be decoded. */
+async function placeExactly(work: Placing): Promise<void> {
+  const { plan, header, context, staged, progress } = work;
+  const map = new PageMap(header.commit);
+  const files = await mapFiles(work, map);
+  const lockPage = lockPageNumber(header.pageSize);
+  const missing = map.missing(lockPage, MAX_NAMED_PAGES + 1);
+  if (missing.length > 0) throw pagesMissing(missing, plan);
+  map.sort(files.length);
+  const options = prefetchOptions(work);
+  let totalBytes = 0;
+  for (const range of map.ranges({ rangeBytes: options.bufferBytes, gapBytes: MAX_GAP_BYTES }))
+    totalBytes += range.length;
+  const onRange = progress.start('fetch', totalBytes);
+  await fetchPages({ files, map, pageSize: header.pageSize, staged, context, prefetch: options, onRange });
+}
+
+/** Reads the page index of every planned file into the map. */
+async function mapFiles(work: Placing, map: PageMap): Promise<MappedFile[]> {
+  const { plan, context, header, lastFile } = work;
+  const mapped: MappedFile[] = plan.files.map((file) => ({ file, whole: undefined }));
+  let keptBytes = 0;
+  await forEachLimited(plan.files, work.parallelism, async (file, number) => {
+    const { whole } = await openFile(context, file, (fileHeader) => {
+      checkPageSize(fileHeader, file, header, lastFile);
+      return (pgno, offset, length) => map.claim(number, pgno, offset, length);
+    });
+    if (!whole || keptBytes + whole.length > KEPT_FILES_BYTES) return;
+    keptBytes += whole.length;
+    mapped[number] = { file, whole };
+  });
+  return mapped;
+}
+
+/** Places the newest version of every page from files that are read and proven whole, the newest first. */
+async function placeFromWholeFiles(work: Placing): Promise<void> {
+  const { plan, header, staged } = work;
+  const wanted = new Uint8Array(header.commit).fill(1);
+  const isNewest = (pgno: number): boolean => {
+    const first = wanted[pgno - 1] === 1;
+    if (first) wanted[pgno - 1] = 0;
+    return first;
+  };
+  await readAllFiles(work, (batch, count) => staged.place(batch, count, isNewest));
+  const lockPage = lockPageNumber(header.pageSize);
+  if (staged.placed === imagePageCount(header.commit, header.pageSize)) return;
+  const missing: number[] = [];
+  for (let i = wanted.indexOf(1); i >= 0 && missing.length <= MAX_NAMED_PAGES; i = wanted.indexOf(1, i + 1)) {
+    if (i + 1 !== lockPage) missing.push(i + 1);
+  }
+  throw pagesMissing(missing, plan);
+}
+
+/** The database is wrong although every page could be decoded: names the file that is at fault, if one is. */
+async function findDamage(work: Placing): Promise<void> {
+  await readAllFiles(work, () => undefined);
+}
+
+async function readAllFiles(work: Placing, onPages: (batch: PageBatch, count: number) => void): Promise<void> {
+  const { plan, context, header, lastFile, progress } = work;
+  await readWholeFiles({
+    files: plan.files,
+    context,
+    prefetch: prefetchOptions(work),
+    onHeader: (fileHeader, file) => checkPageSize(fileHeader, file, header, lastFile),
+    onPages,
+    onRange: progress.start('fetch', storedBytes(plan)),
+  });
+}
+
+function prefetchOptions({ parallelism, plan, context }: RebuildOptions): PrefetchOptions {
+  const share = Math.floor(FETCH_MEMORY_BYTES / (parallelism + 1));
+  // Less for a small database: many may be restored at a time.
+  return {
+    depth: parallelism,
+    bufferBytes: Math.min(MAX_RANGE_BYTES, share, storedBytes(plan)),
+    signal: context.signal,
+  };
+}
+
+function storedBytes(plan: RestorePlan): number {
+  return plan.files.reduce((sum, file) => sum + file.sizeBytes, 0);
+}
+
+/** A header says how much memory and disk is needed. Before it is believed: could its database come from these files at all? */
+function checkCommit(header: LtxHeader, file: LtxFileInfo, plan: RestorePlan): void {
+  const stored = storedBytes(plan);
+  if (imagePageCount(header.commit, header.pageSize) * MIN_STORED_PAGE_BYTES <= stored) return;
+  const what = `commit: ${header.commit} pages cannot come from files of ${stored} bytes together`;
+  throw new DamagedFile(file, new LtxError('header', what));
+}
+
+function pagesMissing(pages: readonly number[], plan: RestorePlan): RivuletError {
+  const named = pages.slice(0, MAX_NAMED_PAGES).join(', ');
+  return new RivuletError({
+    code: 'PAGES_MISSING',
+    message: `page ${named}${pages.length > MAX_NAMED_PAGES ? ' and more' : ''}: in none of the ${plan.files.length} files`,
+    kept: 'nothing was changed',
+    next: 'restore another state with -txid',
+  });
+}
+
+function checksumMismatch(file: LtxFileInfo): RivuletError {
+  return new RivuletError({
+    code: 'DATABASE_CHECKSUM_MISMATCH',
+    message: `${file.key}: each file of this replica is whole, but together they do not make the database that it states`,
+    kept: 'nothing was changed',
+    next: 'two writers may have used this replica: restore an earlier state with -txid',
+  });
+}

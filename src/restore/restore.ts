@@ -1,0 +1,263 @@
+import * as fs from 'node:fs';
+import { dirname } from 'node:path';
+import { fsyncFolder } from '../base/durable-file.ts';
+import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
+import { type Logger, silentLogger } from '../base/log.ts';
+import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
+import { TRAILER_SIZE } from '../ltx/format.ts';
+import { readTrailer } from '../ltx/page-index.ts';
+import { readIdentity } from '../replica/identity.ts';
+import { metaPathFor, saveRestoredState } from '../replica/local-state.ts';
+import { planRestore, type RestorePlan } from '../replica/plan.ts';
+import { type LtxFileInfo, newest, type Replica } from '../replica/replica.ts';
+import { isStoreError } from '../store/store.ts';
+import { removeAbandoned } from './abandoned.ts';
+import { DamagedFile, damagedFileError } from './damage.ts';
+import { excludeOthers } from './in-use.ts';
+import { checkIntegrity, type IntegrityCheck } from './integrity-check.ts';
+import { Progress, type RestoreProgress } from './progress.ts';
+import { type ReadContext, readRange } from './range-reader.ts';
+import { MAX_PARALLELISM, type Proof, type Rebuilt, rebuild } from './rebuild.ts';
+import { Retry } from './retry.ts';
+import { StagedDatabase } from './staged-database.ts';
+import { swapIn } from './swap.ts';
+import { asOutputError, inspectTarget, type Target } from './target.ts';
+
+/** How often a restore lists and plans: once, and again when planned files were gone (retention goes on meanwhile). */
+export const MAX_PLANS = 4;
+const DEFAULT_PARALLELISM = 8;
+
+export interface RestoreOptions {
+  /** Where the database goes. Missing parent folders are made. */
+  readonly outputPath: string;
+  /** The state right after this TXID; default: the newest. */
+  readonly txid?: bigint | undefined;
+  /** Moves what is at `outputPath` aside, with its sidecars, instead of refusing. */
+  readonly force?: boolean | undefined;
+  /** What SQLite itself checks before the database is put in its place; default `none`. */
+  readonly integrityCheck?: IntegrityCheck | undefined;
+  /** Requests to the store at a time, 1 to 64; default 8. */
+  readonly parallelism?: number | undefined;
+  /** Rivulet's folder for this database; default `<dir>/.<file>-rivulet`. */
+  readonly metaPath?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly logger?: Logger | undefined;
+  readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
+}
+
+export interface RestoreResult {
+  /** Absolute, symbolic links followed. */
+  readonly outputPath: string;
+  readonly txid: Txid;
+  /** Bytes a page. */
+  readonly pageSize: number;
+  readonly pageCount: number;
+  readonly sizeBytes: number;
+  readonly durationMs: number;
+  /** Bytes read from the store. */
+  readonly fetchedBytes: number;
+  /** What was at `outputPath`, under its new names. */
+  readonly movedAside: readonly string[];
+  readonly proof: Proof;
+  /** The files that the database was made from, in order. */
+  readonly files: readonly LtxFileInfo[];
+}
+
+/**
+ * Restores a database from its replica. What is at `outputPath` stays untouched until the new database is complete, proven
+ * and durable; then it is swapped in. Any failure leaves everything as it was.
+ *
+ * Throws a {@link RivuletError}: REPLICA_EMPTY, REPLICA_GAP, REPLICA_FILE_DAMAGED, REPLICA_FILE_MISSING, TXID_NOT_AVAILABLE,
+ * PAGE_SIZE_MISMATCH, PAGES_MISSING, DATABASE_CHECKSUM_MISMATCH, INTEGRITY_CHECK_FAILED, OUTPUT_EXISTS, OUTPUT_NOT_A_FILE,
+ * OUTPUT_NOT_WRITABLE, DATABASE_IN_USE, DATABASE_UNDER_CAPTURE, DISK_FULL, READ_BACK_DIFFERS, or the store's own; the
+ * signal's reason when it was aborted.
+ */
+export async function restoreDatabase(replica: Replica, options: RestoreOptions): Promise<RestoreResult> {
+  try {
+    return await new Restore(replica, options).run();
+  } catch (error) {
+    throw asOutputError(error, options.outputPath);
+  }
+}
+
+/** What a replica was found to hold, and the database that was made from it. */
+interface Restored {
+  readonly listing: readonly LtxFileInfo[];
+  readonly plan: RestorePlan;
+  readonly rebuilt: Rebuilt;
+}
+
+class Restore {
+  readonly #replica: Replica;
+  readonly #options: RestoreOptions;
+  readonly #signal: AbortSignal;
+  readonly #logger: Logger;
+  readonly #progress: Progress;
+  readonly #context: ReadContext;
+  #fetchedBytes = 0;
+
+  constructor(replica: Replica, options: RestoreOptions) {
+    this.#replica = replica;
+    this.#options = options;
+    this.#signal = options.signal ?? new AbortController().signal;
+    this.#logger = options.logger ?? silentLogger;
+    this.#progress = new Progress(options.onProgress);
+    this.#context = {
+      store: replica.store,
+      signal: this.#signal,
+      logger: this.#logger,
+      onBytes: (count) => {
+        this.#fetchedBytes += count;
+      },
+    };
+  }
+
+  async run(): Promise<RestoreResult> {
+    const startMs = performance.now();
+    const { outputPath, force = false } = this.#options;
+    this.#signal.throwIfAborted();
+    // Looked at now, so that a restore that cannot end well does not begin; the swap looks again.
+    const target = inspectTarget(outputPath, force);
+    excludeOthers(target)[Symbol.dispose]();
+    removeAbandoned(target.path, this.#logger);
+
+    // Listed before anything is made on disk: where there is no backup, not even a folder is left.
+    const first = await this.#listAndPlan();
+    const staged = stageAt(target);
+    try {
+      const restored = await this.#rebuildFrom(first, staged);
+      await this.#check(staged, restored.rebuilt);
+      this.#signal.throwIfAborted();
+      staged.close();
+      const movedAside = swapIn(staged.path, outputPath, force);
+      await this.#saveState(target.path, restored);
+      return this.#result(target.path, restored, movedAside, performance.now() - startMs);
+    } finally {
+      staged.discard();
+    }
+  }
+
+  async #list(): Promise<LtxFileInfo[]> {
+    const retry = new Retry('listing the replica', this.#signal, this.#logger);
+    for (;;) {
+      try {
+        return await this.#replica.listAll({ signal: this.#signal });
+      } catch (error) {
+        await retry.after(error);
+      }
+    }
+  }
+
+  /** Levels are listed side by side: a file that moves up a level meanwhile can be in neither, which looks like a gap. */
+  async #listAndPlan(): Promise<Omit<Restored, 'rebuilt'>> {
+    const options = { txid: this.#options.txid, replicaUrl: this.#replica.store.url };
+    const listing = await this.#list();
+    try {
+      return { listing, plan: planRestore(listing, options) };
+    } catch (error) {
+      if (!hasCode(error, 'REPLICA_GAP')) throw error;
+    }
+    const again = await this.#list();
+    return { listing: again, plan: planRestore(again, options) };
+  }
+
+  async #rebuildFrom(first: Omit<Restored, 'rebuilt'>, staged: StagedDatabase): Promise<Restored> {
+    for (let { listing, plan } = first, plans = 1; ; plans++) {
+      this.#logger.log('info', 'restoring', { txid: formatTxid(plan.txid), files: plan.files.length, plan: plans });
+      try {
+        return { listing, plan, rebuilt: await this.#rebuild(plan, staged) };
+      } catch (error) {
+        if (error instanceof DamagedFile) throw damagedFileError(error, listing, plan.txid, this.#replica.store.url);
+        if (!isStoreError(error, 'not-found')) throw error;
+        if (plans >= MAX_PLANS) throw this.#keepsVanishing(error);
+        this.#logger.log('warn', 'a planned file is gone, planning again', { error: messageOf(error) });
+      }
+      ({ listing, plan } = await this.#listAndPlan());
+    }
+  }
+
+  #rebuild(plan: RestorePlan, staged: StagedDatabase): Promise<Rebuilt> {
+    const { parallelism = DEFAULT_PARALLELISM } = this.#options;
+    return rebuild({
+      plan,
+      staged,
+      context: this.#context,
+      parallelism: Math.max(1, Math.min(Math.floor(parallelism), MAX_PARALLELISM)),
+      progress: this.#progress,
+    });
+  }
+
+  #keepsVanishing(cause: Error): RivuletError {
+    return new RivuletError({
+      code: 'REPLICA_FILE_MISSING',
+      message: `${cause.message} (listed and planned ${MAX_PLANS} times, and each time a listed file was gone)`,
+      kept: 'nothing was changed',
+      next: 'check whether something deletes files from this replica, and that its listing is not out of date',
+      cause,
+    });
+  }
+
+  async #check(staged: StagedDatabase, { header }: Rebuilt): Promise<void> {
+    const { integrityCheck = 'none' } = this.#options;
+    if (integrityCheck === 'none') return;
+    const sizeBytes = header.commit * header.pageSize;
+    const onBytes = this.#progress.start('check', sizeBytes);
+    await checkIntegrity(staged, integrityCheck, this.#signal);
+    onBytes(sizeBytes);
+  }
+
+  /** The database is in its place: from here on nothing fails any more. Without the state replication compares and goes on. */
+  async #saveState(path: string, restored: Restored): Promise<void> {
+    const { header, pageHashes } = restored.rebuilt;
+    try {
+      const identity = await readIdentity(this.#replica.store, { signal: this.#signal });
+      saveRestoredState(this.#options.metaPath ?? metaPathFor(path), {
+        replicaUrl: this.#replica.store.url,
+        lineage: identity?.lineage,
+        txid: restored.plan.txid,
+        fileChecksum: await this.#newestFileChecksum(restored),
+        pageSize: header.pageSize,
+        pageCount: header.commit,
+        pageHashes,
+      });
+    } catch (error) {
+      const message = 'restored, but what replication needs to carry on could not be saved: it will compare first';
+      this.#logger.log('warn', message, { path, error: messageOf(error) });
+    }
+  }
+
+  /** Of the replica's newest level 0 file, if that is the state which was restored; else 0n. */
+  async #newestFileChecksum({ listing, plan, rebuilt }: Restored): Promise<Checksum> {
+    const file = newest(listing.filter(({ level }) => level === 0));
+    if (file?.maxTxid !== plan.txid) return checksum(0n);
+    const bytes = new Uint8Array(TRAILER_SIZE);
+    await readRange(this.#context, file.key, file.sizeBytes - TRAILER_SIZE, bytes);
+    return readTrailer(bytes, rebuilt.header).fileChecksum;
+  }
+
+  #result(outputPath: string, restored: Restored, movedAside: string[], durationMs: number): RestoreResult {
+    const { plan, rebuilt } = restored;
+    const { pageSize, commit } = rebuilt.header;
+    return {
+      outputPath,
+      txid: plan.txid,
+      pageSize,
+      pageCount: commit,
+      sizeBytes: commit * pageSize,
+      durationMs: Math.round(durationMs),
+      fetchedBytes: this.#fetchedBytes,
+      movedAside,
+      proof: rebuilt.proof,
+      files: plan.files,
+    };
+  }
+}
+
+/** Makes the target's folder and the staged file in it. */
+function stageAt(target: Target): StagedDatabase {
+  const folder = dirname(target.path);
+  const made = fs.mkdirSync(folder, { recursive: true });
+  for (let parent = folder; made && parent.length >= made.length; parent = dirname(parent))
+    fsyncFolder(dirname(parent));
+  return new StagedDatabase(target.path, target.owner);
+}

@@ -1,0 +1,155 @@
+import * as fs from 'node:fs';
+import { stagingPath, writeFully } from '../base/durable-file.ts';
+import { DISK_FULL_CODES, hasCode, RivuletError } from '../base/errors.ts';
+import type { PageBatch } from '../ltx/page-batch.ts';
+import type { FileOwner } from './target.ts';
+
+/** Permissions of a database that replaces none, before the umask: what SQLite gives to a database that it creates. */
+const NEW_DATABASE_MODE = 0o644;
+
+/** The database in the making: a file beside the target, so that it can be renamed there. */
+export class StagedDatabase {
+  readonly path: string;
+  readonly #targetPath: string;
+  readonly #fd: number;
+  #open = true;
+  #placed = 0;
+  #checksum = 0n;
+
+  /** `owner`: of the file that it will replace; its permissions are taken over. */
+  constructor(targetPath: string, owner: FileOwner | undefined) {
+    this.#targetPath = targetPath;
+    this.path = stagingPath(targetPath);
+    staging.add(this.path);
+    // Opened with no more rights than the result will have, and only then given those of the old file.
+    this.#fd = fs.openSync(this.path, 'wx+', owner ? 0o600 : NEW_DATABASE_MODE);
+    try {
+      if (owner) this.#adopt(owner);
+    } catch (error) {
+      this.discard();
+      throw error;
+    }
+  }
+
+  get fd(): number {
+    return this.#fd;
+  }
+
+  /** Pages placed so far. */
+  get placed(): number {
+    return this.#placed;
+  }
+
+  /** XOR of the hashes of the pages placed so far. */
+  get checksum(): bigint {
+    return this.#checksum;
+  }
+
+  /** Empties the file and gives it its final size. */
+  start(sizeBytes: number): void {
+    this.#placed = 0;
+    this.#checksum = 0n;
+    fs.ftruncateSync(this.#fd, 0);
+    this.#checkRoom(sizeBytes);
+    this.#writing(sizeBytes, () => fs.ftruncateSync(this.#fd, sizeBytes));
+  }
+
+  /** Writes those of the first `count` pages of a batch for which `wanted` holds; pages in a row go in one write. */
+  place(batch: PageBatch, count: number, wanted?: (pgno: number) => boolean): void {
+    let runStart = 0;
+    let runLength = 0;
+    const flush = (): void => {
+      if (runLength > 0) this.#writeRun(batch, runStart, runLength);
+      runLength = 0;
+    };
+    for (let i = 0; i < count; i++) {
+      const pgno = batch.pgnos[i] ?? 0;
+      if (wanted && !wanted(pgno)) {
+        flush();
+        continue;
+      }
+      if (runLength > 0 && pgno !== (batch.pgnos[i - 1] ?? 0) + 1) flush();
+      if (runLength === 0) runStart = i;
+      runLength++;
+      this.#checksum ^= batch.hashes[i] ?? 0n;
+    }
+    flush();
+  }
+
+  /** Makes what was written durable. The file stays readable meanwhile. */
+  sync(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fs.fsync(this.#fd, (error) => (error ? reject(this.#explained(error)) : resolve()));
+    });
+  }
+
+  /** Ends the work on the file, which stays. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    fs.closeSync(this.#fd);
+  }
+
+  /** Ends the work on the file and removes it, unless it has been moved to its place. */
+  discard(): void {
+    this.close();
+    fs.rmSync(this.path, { force: true });
+    staging.delete(this.path);
+  }
+
+  #writeRun(batch: PageBatch, from: number, count: number): void {
+    const position = ((batch.pgnos[from] ?? 0) - 1) * batch.pageSize;
+    this.#writing(count * batch.pageSize, () => writeFully(this.#fd, batch.slice(from, count), position));
+    this.#placed += count;
+  }
+
+  #writing(sizeBytes: number, write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      throw this.#explained(error, sizeBytes);
+    }
+  }
+
+  /** A disk that is filled to its last byte harms whatever else lives there: better not to begin. */
+  #checkRoom(sizeBytes: number): void {
+    const { blocks, bsize, bavail, bfree } = fs.statfsSync(this.path);
+    const freeBytes = bsize * (process.geteuid?.() === 0 ? bfree : bavail);
+    // Some network file systems do not know their size and say 0.
+    if (blocks > 0 && freeBytes < sizeBytes) {
+      throw diskFull(this.#targetPath, `it needs ${sizeBytes} bytes and ${freeBytes} are free`);
+    }
+  }
+
+  #explained(error: unknown, sizeBytes = 0): unknown {
+    if (!hasCode(error, ...DISK_FULL_CODES)) return error;
+    return diskFull(
+      this.#targetPath,
+      `no room for ${sizeBytes > 0 ? `${sizeBytes} more bytes` : 'its last bytes'}`,
+      error,
+    );
+  }
+
+  /** The old file's owner can be kept only by root; its permissions always. */
+  #adopt(owner: FileOwner): void {
+    if (process.geteuid?.() === 0) fs.fchownSync(this.#fd, owner.uid, owner.gid);
+    fs.fchmodSync(this.#fd, owner.mode);
+  }
+}
+
+/** Files that restores of this process are writing. */
+const staging = new Set<string>();
+
+export function isBeingStaged(path: string): boolean {
+  return staging.has(path);
+}
+
+function diskFull(targetPath: string, what: string, cause?: unknown): RivuletError {
+  return new RivuletError({
+    code: 'DISK_FULL',
+    message: `the disk is full: ${targetPath} cannot be restored, ${what}`,
+    kept: `nothing was changed: ${targetPath} is as it was`,
+    next: 'make room on that disk, or restore to another one with -o',
+    cause,
+  });
+}

@@ -1,0 +1,313 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, type TestContext, test } from 'node:test';
+import { isUnderCapture, withDatabaseFile } from '../../src/base/database-files.ts';
+import { metaPathFor, spoolPathFor } from '../../src/replica/local-state.ts';
+import { CaptureHarness } from '../support/capture.ts';
+import { readLtx } from '../support/ltx.ts';
+/** Statements run in another process, so that locks are real: POSIX locks do not exist between threads of one process. */
+import { type SqliteProcess, sqliteProcess } from '../support/sqlite-process.ts';
+import { tempFolder } from '../support/temp.ts';
+
+interface Setup {
+  readonly path: string;
+  readonly app: SqliteProcess;
+}
+
+async function setUp(t: TestContext, pragmas = ''): Promise<Setup> {
+  const path = join(tempFolder(t), 'app.db');
+  const app = await sqliteProcess(t, path);
+  await app.run(`${pragmas} PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0;
+    CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB);
+    WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 200) INSERT INTO t SELECT x, randomblob(500) FROM c`);
+  return { path, app };
+}
+
+/** The image equals the database file once everything is checkpointed into it. */
+async function assertEqual({ path, app }: Setup, harness: CaptureHarness): Promise<void> {
+  await app.run('PRAGMA wal_checkpoint(TRUNCATE)');
+  assert.deepEqual(harness.image.differences(readFileSync(path)), []);
+}
+
+describe('capturing a live database', () => {
+  for (const pageSize of [512, 4096, 65_536]) {
+    test(`commits, rollbacks and a shrinking VACUUM reach the files, pages of ${pageSize} bytes`, async (t) => {
+      const setup = await setUp(t, `PRAGMA page_size=${pageSize};`);
+      const harness = new CaptureHarness(setup.path);
+      await harness.capture.sync();
+      assert.deepEqual(harness.kinds, ['image']);
+      for (let i = 0; i < 5; i++) {
+        await setup.app.run('UPDATE t SET v = randomblob(600) WHERE id % 7 = 1');
+        await setup.app.run("BEGIN; INSERT INTO t(v) VALUES ('gone'); ROLLBACK");
+        await setup.app.run('DELETE FROM t WHERE id % 5 = 2; VACUUM');
+        await harness.capture.sync();
+      }
+      await harness.stop();
+      assert.ok(!harness.kinds.slice(1).includes('image') && !harness.kinds.includes('diff'));
+      await assertEqual(setup, harness);
+    });
+  }
+
+  test('a transaction larger than the memory for pending pages becomes one file', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path);
+    await harness.capture.sync();
+    const before = harness.files.length;
+    await setup.app.run(`WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 8000)
+      INSERT INTO t(v) SELECT randomblob(3000) FROM c`);
+    await harness.capture.sync();
+    assert.equal(harness.files.length, before + 1);
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
+  test('a file is cut at the next commit once it covers max-sync-wal-bytes', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path, { settings: { maxSyncWalBytes: 100_000, syncIntervalMs: 60_000 } });
+    await harness.capture.sync();
+    const before = harness.files.length;
+    for (let i = 0; i < 8; i++) await setup.app.run('UPDATE t SET v = randomblob(900) WHERE id < 60');
+    await harness.capture.sync();
+    assert.ok(harness.files.length >= before + 2, `${harness.files.length - before} files`);
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
+  test('pages that come back after a shrink are stored as the database has them', async (t) => {
+    const setup = await setUp(t, 'PRAGMA auto_vacuum=FULL;');
+    const harness = new CaptureHarness(setup.path, { settings: { syncIntervalMs: 60_000 } });
+    await harness.capture.sync();
+    for (let i = 0; i < 4; i++) {
+      await setup.app.run('DELETE FROM t WHERE id > 20');
+      // Grows by pages of which some are free again within the same transaction, and so never written to the WAL.
+      await setup.app.run(`BEGIN; CREATE TABLE u(x); WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 400)
+        INSERT INTO u SELECT randomblob(900) FROM c; DROP TABLE u; INSERT INTO t(v) SELECT randomblob(400) FROM t; COMMIT`);
+      if (i % 2) await setup.app.run('PRAGMA wal_checkpoint(PASSIVE)');
+    }
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
+  test('the reader comes to rest where the application can truncate the WAL at once', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path);
+    await harness.until(() => harness.barriersMs.length > 0, 'the first handover was made');
+    const handovers = harness.barriersMs.length;
+    await setup.app.run("INSERT INTO t(v) VALUES ('x')");
+    await harness.until(() => harness.barriersMs.length > handovers, 'the next handover was made');
+    const row = await setup.app.run('PRAGMA busy_timeout=0; PRAGMA wal_checkpoint(TRUNCATE)');
+    assert.equal(row.at(-1)?.busy, 0);
+    await setup.app.run("INSERT INTO t(v) VALUES ('y')");
+    await harness.stop();
+    assert.equal(harness.kinds.includes('diff'), false);
+    await assertEqual(setup, harness);
+  });
+
+  test('every L0 file says what Litestream needs: a WAL offset of at least 32', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path, { storeFiles: false });
+    await harness.capture.sync();
+    await setup.app.run("INSERT INTO t(v) VALUES ('x')");
+    await harness.stop();
+    await setup.app.run('PRAGMA wal_checkpoint(TRUNCATE)');
+    await setup.app.run("INSERT INTO t(v) VALUES ('y')");
+    const again = new CaptureHarness(setup.path, { after: harness, storeFiles: false });
+    await again.capture.sync();
+    await again.stop();
+    assert.deepEqual([...harness.kinds, ...again.kinds], ['image', 'increment', 'diff']);
+    for (const file of [...harness.files, ...again.files]) {
+      const { header } = readLtx(readFileSync(file.path));
+      assert.ok(header.wal.offset >= 32n);
+      assert.equal(header.wal.size > 0n, file.kind === 'increment');
+      assert.notEqual(header.databaseChecksum, 0n);
+    }
+    await assertEqual(setup, again);
+  });
+});
+
+describe('coming back', () => {
+  test('goes on from the very frame when the WAL proves that nothing was missed', async (t) => {
+    const setup = await setUp(t);
+    const first = new CaptureHarness(setup.path, { settings: { minCheckpointPages: 1_000_000 } });
+    await first.capture.sync();
+    await setup.app.run("INSERT INTO t(v) VALUES ('a')");
+    await first.capture.sync();
+    await first.stop();
+    await setup.app.run("INSERT INTO t(v) VALUES ('b')");
+    const second = new CaptureHarness(setup.path, { after: first });
+    await second.capture.sync();
+    await second.stop();
+    assert.deepEqual(second.kinds, ['increment']);
+    assert.ok(second.messages.includes('continuing where the last run stopped'));
+    await assertEqual(setup, second);
+  });
+
+  const away: Record<string, (setup: Setup) => Promise<unknown>> = {
+    'the application checkpoints and restarts the WAL': ({ app }) =>
+      app.run(
+        "UPDATE t SET v = randomblob(99) WHERE id < 6; PRAGMA wal_checkpoint(RESTART); INSERT INTO t(v) VALUES ('small')",
+      ),
+    'the application truncates the WAL': ({ app }) =>
+      app.run(
+        "UPDATE t SET v = randomblob(99) WHERE id < 6; PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t(v) VALUES ('small')",
+      ),
+    'the last connection closes and the WAL is deleted': async ({ app }) => {
+      await app.run('UPDATE t SET v = randomblob(99) WHERE id < 6');
+      await app.reopen();
+      await app.run('PRAGMA wal_autocheckpoint=0; UPDATE t SET v = randomblob(99) WHERE id = 7');
+    },
+    'the database leaves WAL mode and comes back to it': ({ app }) =>
+      app.run('PRAGMA journal_mode=delete; UPDATE t SET v = randomblob(99) WHERE id < 6; PRAGMA journal_mode=wal'),
+    'the database leaves WAL mode for good': ({ app }) =>
+      app.run('PRAGMA journal_mode=delete; UPDATE t SET v = randomblob(99) WHERE id < 6'),
+    'it is vacuumed and checkpointed': ({ app }) =>
+      app.run('DELETE FROM t WHERE id > 50; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)'),
+  };
+  for (const [what, meanwhile] of Object.entries(away)) {
+    test(`by a comparison when, while nobody looked, ${what}`, async (t) => {
+      const setup = await setUp(t);
+      const first = new CaptureHarness(setup.path);
+      await first.capture.sync();
+      await setup.app.run("INSERT INTO t(v) VALUES ('a')");
+      await first.stop();
+      await meanwhile(setup);
+      const second = new CaptureHarness(setup.path, { after: first });
+      await second.capture.sync();
+      await second.stop();
+      assert.deepEqual(second.kinds, ['diff']);
+      await assertEqual(setup, second);
+    });
+  }
+
+  test('with nothing changed, nothing is stored', async (t) => {
+    const setup = await setUp(t);
+    const first = new CaptureHarness(setup.path);
+    await first.capture.sync();
+    await first.stop();
+    await setup.app.run('PRAGMA wal_checkpoint(TRUNCATE)');
+    const second = new CaptureHarness(setup.path, { after: first });
+    await second.capture.sync();
+    await second.stop();
+    assert.deepEqual(second.kinds, []);
+    await assertEqual(setup, second);
+  });
+
+  test('a spool file that was never announced is made anew', async (t) => {
+    const setup = await setUp(t);
+    const first = new CaptureHarness(setup.path);
+    await first.capture.sync();
+    await first.stop();
+    const spool = spoolPathFor(metaPathFor(setup.path));
+    writeFileSync(join(spool, '0000000000000002-0000000000000002.ltx'), 'half a file');
+    writeFileSync(join(spool, '0000000000000003-0000000000000003.ltx.tmp'), '');
+    await setup.app.run("INSERT INTO t(v) VALUES ('a')");
+    const second = new CaptureHarness(setup.path, { after: first });
+    await second.capture.sync();
+    await second.stop();
+    assert.equal(second.image.txid, 2n);
+    await second.until(() => readdirSync(spool).length === 1, 'the older file is removed');
+    assert.deepEqual(readdirSync(spool), ['0000000000000002-0000000000000002.ltx']);
+    await assertEqual(setup, second);
+  });
+});
+
+describe('when things go wrong', () => {
+  test('waits for a database that is missing or empty, and takes it up', async (t) => {
+    const path = join(tempFolder(t), 'later.db');
+    const harness = new CaptureHarness(path);
+    await harness.until(() => harness.states.some((s) => s.kind === 'waiting'), 'it waits for the file');
+    writeFileSync(path, '');
+    await harness.until(
+      () => harness.states.some((s) => s.kind === 'waiting' && /empty/.test(s.reason)),
+      'it sees it is empty',
+    );
+    const app = await sqliteProcess(t, path);
+    await app.run('CREATE TABLE t(x); INSERT INTO t VALUES (1)');
+    await harness.until(() => harness.files.length > 0, 'the image is there');
+    await harness.stop();
+    await assertEqual({ path, app }, harness);
+  });
+
+  test('a database that another one is renamed over is compared and followed', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path);
+    await harness.capture.sync();
+    const other = `${setup.path}.other`;
+    const app = await sqliteProcess(t, other);
+    await app.run(
+      'PRAGMA journal_mode=wal; CREATE TABLE another(x); INSERT INTO another VALUES (zeroblob(50000)); PRAGMA journal_mode=delete',
+    );
+    await app.close();
+    await setup.app.close();
+    for (const suffix of ['-wal', '-shm']) rmSync(setup.path + suffix, { force: true });
+    renameSync(other, setup.path);
+    await harness.until(() => harness.kinds.includes('diff'), 'the new database was compared');
+    const renamed = await sqliteProcess(t, setup.path);
+    await renamed.run('INSERT INTO another VALUES (2)');
+    await harness.capture.sync();
+    await harness.stop();
+    await assertEqual({ path: setup.path, app: renamed }, harness);
+  });
+
+  test('past the spool cap capture pauses, checkpoints go on, and a comparison resumes it', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path, {
+      settings: { maxSpoolBytes: 400_000, minCheckpointPages: 50 },
+      storeFiles: false,
+    });
+    await harness.capture.sync();
+    for (let i = 0; i < 30 && !harness.states.some((s) => s.kind === 'suspended'); i++) {
+      await setup.app.run('UPDATE t SET v = randomblob(900)');
+      await harness.capture.sync().catch(() => undefined);
+    }
+    await harness.until(() => harness.states.at(-1)?.kind === 'suspended', 'capture is suspended');
+    const spooled = harness.files.length;
+    const walBytes: number[] = [];
+    for (let i = 0; i < 30; i++) {
+      await setup.app.run('UPDATE t SET v = randomblob(900)');
+      if (i % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 250));
+      walBytes.push(readFileSync(`${setup.path}-wal`).length);
+    }
+    assert.equal(harness.files.length, spooled, 'nothing is spooled meanwhile');
+    assert.ok(Math.max(...walBytes) < 30 * 60 * 4120, `the WAL was restarted meanwhile: ${Math.max(...walBytes)}`);
+    for (const file of harness.files) harness.capture.stored(file);
+    await harness.until(() => harness.states.at(-1)?.kind === 'attached', 'capture is resumed');
+    await harness.capture.sync();
+    await harness.stop();
+    assert.ok(harness.kinds.includes('diff'));
+    await assertEqual(setup, harness);
+  });
+
+  test('a process opens a database that it captures only once', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path);
+    await harness.capture.sync();
+    assert.equal(isUnderCapture(setup.path), true);
+    assert.throws(() => withDatabaseFile(setup.path, () => 0), { code: 'DATABASE_UNDER_CAPTURE' });
+    const second = new CaptureHarness(setup.path);
+    await second.until(() => second.states.some((s) => s.kind === 'failed'), 'the second capture fails');
+    await second.stop().catch(() => undefined);
+    await setup.app.run("INSERT INTO t(v) VALUES ('after')");
+    await harness.stop();
+    assert.equal(isUnderCapture(setup.path), false);
+    await assertEqual(setup, harness);
+  });
+
+  test('stopping leaves the WAL, so that the next start can prove that it goes on', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path);
+    await harness.capture.sync();
+    await setup.app.run("INSERT INTO t(v) VALUES ('a')");
+    await setup.app.close();
+    await harness.stop();
+    assert.equal(existsSync(`${setup.path}-wal`), true);
+    const copy = `${setup.path}.copy`;
+    copyFileSync(setup.path, copy);
+    copyFileSync(`${setup.path}-wal`, `${copy}-wal`);
+    const database = new DatabaseSync(copy);
+    assert.equal(database.prepare("SELECT count(*) AS n FROM t WHERE v = 'a'").get()?.n, 1);
+    database.close();
+  });
+});

@@ -1,0 +1,83 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from '../../src/base/log.ts';
+import { DatabaseCapture } from '../../src/capture/database-capture.ts';
+import type { SpooledFile } from '../../src/capture/l0-writer.ts';
+import type { CaptureSettings, CaptureState } from '../../src/capture/options.ts';
+import { loadLocalState, metaPathFor } from '../../src/replica/local-state.ts';
+import { PageHashes } from '../../src/replica/page-hashes.ts';
+import { Image } from './image.ts';
+
+export const REPLICA_URL = 'file:///replica';
+
+/** A capture in this thread whose files are applied to an image as they come: what a restore would give. */
+export class CaptureHarness {
+  readonly path: string;
+  readonly image: Image;
+  readonly files: SpooledFile[] = [];
+  readonly states: CaptureState[] = [];
+  readonly messages: string[] = [];
+  readonly barriersMs: number[] = [];
+  readonly capture: DatabaseCapture;
+  readonly done: Promise<void>;
+
+  /** Starts from what an earlier harness left in the local state and its image, or from nothing. */
+  constructor(
+    path: string,
+    options: { settings?: Partial<CaptureSettings>; after?: CaptureHarness; storeFiles?: boolean } = {},
+  ) {
+    this.path = path;
+    this.image = options.after?.image ?? new Image();
+    const metaPath = metaPathFor(path);
+    const state = options.after ? loadLocalState(metaPath) : undefined;
+    const hashes = state?.hashes ?? new PageHashes();
+    const logger: Logger = { log: (_level, message) => void this.messages.push(message), with: () => logger };
+    const settings: CaptureSettings = {
+      path,
+      metaPath,
+      replicaUrl: REPLICA_URL,
+      lineage: undefined,
+      syncIntervalMs: 50,
+      monitorIntervalMs: 100,
+      busyTimeoutMs: 1000,
+      minCheckpointPages: 1000,
+      checkpointIntervalMs: 60_000,
+      truncatePages: 0,
+      maxSyncWalBytes: 64 * 1024 * 1024,
+      maxSpoolBytes: 1024 * 1024 * 1024,
+      setWal: true,
+      ...options.settings,
+    };
+    this.capture = new DatabaseCapture(
+      settings,
+      { position: state?.position, hashMemory: hashes.memory, pageCount: hashes.pageCount, spooledBytes: 0 },
+      {
+        state: (next) => void this.states.push(next),
+        barrier: (ms) => void this.barriersMs.push(ms),
+        spooled: (file) => {
+          this.files.push(file);
+          this.image.apply(file.path);
+          if (options.storeFiles !== false) setImmediate(() => this.capture.stored(file));
+        },
+      },
+      logger,
+    );
+    this.done = this.capture.run();
+  }
+
+  get kinds(): string[] {
+    return this.files.map((file) => file.kind);
+  }
+
+  async stop(): Promise<void> {
+    this.capture.stop();
+    await this.done;
+  }
+
+  /** Waits for `condition`, for as long as a slow machine may take. */
+  async until(condition: () => boolean, what: string): Promise<void> {
+    for (let tries = 0; !condition(); tries++) {
+      if (tries > 3000) throw new Error(`gave up waiting until ${what}; log: ${this.messages.join('; ')}`);
+      await delay(10);
+    }
+  }
+}

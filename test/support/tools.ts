@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import type { TestContext } from 'node:test';
+import { RIVULET, run, runOk } from './processes.ts';
+
+/** A program that tests drive and that a machine may not have. */
+export interface Tool {
+  readonly name: string;
+  readonly path: string | undefined;
+}
+
+export const SQLITE3: Tool = { name: 'the sqlite3 command line tool', path: onPath('sqlite3') };
+export const UNSHARE: Tool = { name: 'unshare -m with tmpfs mounts (needs root)', path: unshareThatMounts() };
+
+/** For a test's `skip` option: false, or a loud reason naming what is missing. */
+export function skipWithout(...tools: readonly Tool[]): string | false {
+  const missing = tools.filter((tool) => tool.path === undefined).map((tool) => tool.name);
+  return missing.length > 0 && `SKIPPED: not on this machine: ${missing.join(', ')}`;
+}
+
+export function pathOf(tool: Tool): string {
+  assert.ok(tool.path, `${tool.name} is needed here`);
+  return tool.path;
+}
+
+/** The first executable of this name on PATH. */
+export function onPath(name: string): string | undefined {
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .map((folder) => join(folder, name))
+    .find(isExecutable);
+}
+
+export function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function unshareThatMounts(): string | undefined {
+  const path = onPath('unshare');
+  const mounts = path && spawnSync(path, ['-m', 'sh', '-c', 'mount -t tmpfs -o size=64k none /mnt']).status === 0;
+  return mounts ? path : undefined;
+}
+
+// ---- Looking at databases ----
+
+/** A connection of an application, in this process. */
+export function openDatabase(path: string, autocheckpoint = 1000): DatabaseSync {
+  const db = new DatabaseSync(path, { timeout: 20_000 });
+  db.exec(`PRAGMA wal_autocheckpoint=${autocheckpoint}`);
+  return db;
+}
+
+/** `CREATE TABLE`s and some rows in a new database in WAL mode. */
+export function createDatabase(path: string, options: { pageSize?: number; autoVacuum?: boolean } = {}): DatabaseSync {
+  const db = openDatabase(path);
+  db.exec(`PRAGMA page_size=${options.pageSize ?? 4096}`);
+  if (options.autoVacuum) db.exec('PRAGMA auto_vacuum=FULL');
+  db.exec('PRAGMA journal_mode=wal');
+  db.exec('CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, body BLOB); CREATE INDEX item_name ON item (name)');
+  return db;
+}
+
+/** One transaction that inserts `count` rows of about `bytes` bytes. */
+export function insertRows(db: DatabaseSync, count: number, bytes = 300): void {
+  db.exec(`
+    WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < ${count})
+    INSERT INTO item (name, body) SELECT 'item ' || x || hex(randomblob(4)), randomblob(${bytes}) FROM n`);
+}
+
+/** Every row and the schema as SQL; tables of Litestream's own left out. Leaves the database and its WAL as they are. */
+export async function dump(t: TestContext, path: string): Promise<string> {
+  const sql = await runOk(t, pathOf(SQLITE3), ['-readonly', '-cmd', '.timeout 20000', path, '.dump']);
+  return sql.replace(/^.*_litestream_(seq|lock).*\n/gm, '');
+}
+
+/** The database file after everything in its WAL was moved into it. Nobody else may have it open. */
+export function checkpointedBytes(path: string): Buffer {
+  const db = openDatabase(path);
+  try {
+    const row = db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get();
+    assert.equal(row?.busy, 0, `${path} could not be checkpointed: somebody has it open`);
+  } finally {
+    db.close();
+  }
+  return readFileSync(path);
+}
+
+/** What SQLite's own check says of a database; 'ok' is what one hopes for. */
+export function integrityOf(path: string): string {
+  const db = new DatabaseSync(path, { readOnly: true, timeout: 20_000 });
+  try {
+    return db
+      .prepare('PRAGMA integrity_check')
+      .all()
+      .map((row) => String(row.integrity_check))
+      .join('\n');
+  } finally {
+    db.close();
+  }
+}
+
+/** Fails with the numbers of the pages that differ. */
+export function assertSameBytes(actual: Buffer, expected: Buffer, what: string): void {
+  if (actual.equals(expected)) return;
+  const pageSize = expected.readUInt16BE(16) === 1 ? 65536 : expected.readUInt16BE(16);
+  const pages: number[] = [];
+  for (let at = 0; at < Math.max(actual.length, expected.length); at += pageSize) {
+    if (!actual.subarray(at, at + pageSize).equals(expected.subarray(at, at + pageSize))) pages.push(at / pageSize + 1);
+  }
+  const some = pages.slice(0, 20).join(', ');
+  assert.fail(`${what}: ${actual.length} and ${expected.length} bytes; ${pages.length} pages differ: ${some}`);
+}
+
+// ---- Looking at replicas ----
+
+let restores = 0;
+
+/** A path in a new folder beneath `folder`, for something to be restored to. */
+export function freshPath(folder: string): string {
+  const parent = join(folder, `restored-${++restores}`);
+  mkdirSync(parent);
+  return join(parent, 'out.db');
+}
+
+/** Restores the replica with `rivulet restore` and returns where to. */
+export async function restoreReplica(t: TestContext, folder: string, url: string): Promise<string> {
+  const path = freshPath(folder);
+  await runOk(t, RIVULET, ['restore', '-integrity-check', 'quick', '-o', path, url]);
+  return path;
+}
+
+/** True when what the replica restores to now has the rows of the live database. */
+export async function holdsEverything(t: TestContext, folder: string, path: string, url: string): Promise<boolean> {
+  const restored = freshPath(folder);
+  const { status } = await run(t, RIVULET, ['restore', '-o', restored, url]);
+  if (status !== 0) return false;
+  return (await dump(t, restored)) === (await dump(t, path));
+}
+
+/** The level 0 files of a replica in a folder, by name, oldest first. */
+export function l0Names(replica: string): string[] {
+  try {
+    return readdirSync(join(replica, 'ltx', '0'))
+      .filter((name) => name.endsWith('.ltx'))
+      .sort();
+  } catch {
+    return [];
+  }
+}
+
+/** Fails unless the level 0 files follow each other without a gap. Returns the newest TXID. */
+export function assertContiguous(replica: string): bigint {
+  let next: bigint | undefined;
+  for (const name of l0Names(replica)) {
+    const [first, last] = name
+      .slice(0, 33)
+      .split('-')
+      .map((text) => BigInt(`0x${text}`));
+    assert.ok(first !== undefined && last !== undefined);
+    assert.equal(first, next ?? first, `a gap before ${name}`);
+    next = last + 1n;
+  }
+  assert.ok(next, `no level 0 files in ${replica}`);
+  return next - 1n;
+}
