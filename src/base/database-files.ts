@@ -44,6 +44,17 @@ export function identify(path: string): FileIdentity | undefined {
   return stat && { device: stat.dev, inode: stat.ino };
 }
 
+/** The identity of an open file. */
+export function identifyOpen(fd: number): FileIdentity {
+  const stat = fs.fstatSync(fd, { bigint: true });
+  return { device: stat.dev, inode: stat.ino };
+}
+
+/** Bytes in an open file. */
+export function sizeOfOpen(fd: number): number {
+  return fs.fstatSync(fd).size;
+}
+
 export function sameFile(a: FileIdentity | undefined, b: FileIdentity | undefined): boolean {
   return a !== undefined && b !== undefined && a.device === b.device && a.inode === b.inode;
 }
@@ -92,9 +103,14 @@ function refuseCaptured(path: string): void {
   }
 }
 
-/** Opens a database file (or its -shm) for the capture that claimed it. The capture closes it after its connections. */
+/** Opens a database file, its -wal or its -shm for the capture that claimed it. {@link closeForCapture} it last. */
 export function openForCapture(path: string): number {
   return fs.openSync(path, 'r');
+}
+
+/** Closes what {@link openForCapture} gave, after every connection of the capture is closed: this drops their locks. */
+export function closeForCapture(fd: number): void {
+  fs.closeSync(fd);
 }
 
 /** Runs `work` on a descriptor of a database file that nobody in this process captures, and closes it. */

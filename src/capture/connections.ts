@@ -1,6 +1,5 @@
-import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { openForCapture } from '../base/database-files.ts';
+import { closeForCapture, openForCapture } from '../base/database-files.ts';
 import { hasCode, RivuletError } from '../base/errors.ts';
 
 /** SQLite's primary result codes that are met here. */
@@ -124,11 +123,11 @@ export class DatabaseHandles {
       for (const connection of connections) connection.run('SELECT 1 FROM sqlite_schema LIMIT 1');
       this.databaseFd = describe(openForCapture(path));
       this.walIndexFd = describe(openForCapture(`${path}-shm`));
-      this.walFd = describe(openSync(`${path}-wal`, 'r'));
+      this.walFd = describe(openForCapture(`${path}-wal`));
     } catch (error) {
       // Connections first: closing a descriptor drops the locks of any connection that is still open.
       for (const connection of connections) connection.close();
-      for (const fd of descriptors) closeSync(fd);
+      for (const fd of descriptors) closeForCapture(fd);
       throw error;
     }
   }
@@ -150,9 +149,9 @@ export class DatabaseHandles {
       connection.end();
       connection.close();
     }
-    closeSync(this.walFd);
-    closeSync(this.walIndexFd);
-    closeSync(this.databaseFd);
+    closeForCapture(this.walFd);
+    closeForCapture(this.walIndexFd);
+    closeForCapture(this.databaseFd);
   }
 }
 

@@ -1,4 +1,3 @@
-import * as fs from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -156,7 +155,6 @@ export class L0Maker {
   }
 
   #newFile(kind: L0Kind, follower: WalFollower, wal: WalRange): L0Writer {
-    fs.mkdirSync(this.#spoolPath, { recursive: true, mode: 0o700 });
     const id = txid((this.#position?.txid ?? 0n) + 1n);
     const { pageSize, commit } = follower;
     return new L0Writer(this.#spoolPath, { kind, txid: id, pageSize, commit, wal });

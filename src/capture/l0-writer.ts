@@ -48,6 +48,7 @@ export class L0Writer {
     this.#staged = `${this.#path}.tmp`;
     this.#encoder = new LtxEncoder({ pageSize: fields.pageSize, commit: fields.commit });
     try {
+      fs.mkdirSync(spoolPath, { recursive: true, mode: 0o700 });
       this.#fd = fs.openSync(this.#staged, 'w', 0o600);
     } catch (error) {
       this.#encoder[Symbol.dispose]();

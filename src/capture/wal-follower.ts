@@ -1,5 +1,4 @@
-import * as fs from 'node:fs';
-import { type FileIdentity, identify, sameFile } from '../base/database-files.ts';
+import { type FileIdentity, identify, identifyOpen, sameFile, sizeOfOpen } from '../base/database-files.ts';
 import { messageOf } from '../base/errors.ts';
 import type { WalPosition } from '../replica/local-state.ts';
 import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/wal.ts';
@@ -123,10 +122,7 @@ export class WalFollower {
 
   /** The files under these names are still the ones that are open. Somebody may have put another database there. */
   stillThere(identity: FileIdentity): boolean {
-    const same = (file: string, fd: number): boolean => {
-      const stat = fs.fstatSync(fd, { bigint: true });
-      return sameFile(identify(file), { device: stat.dev, inode: stat.ino });
-    };
+    const same = (file: string, fd: number): boolean => sameFile(identify(file), identifyOpen(fd));
     const { walIndexFd, walFd } = this.#handles;
     return (
       sameFile(identify(this.#path), identity) &&
@@ -215,7 +211,7 @@ export class WalFollower {
   }
 
   #pagesInFile(): number {
-    return Math.floor(fs.fstatSync(this.#handles.databaseFd).size / this.pageSize);
+    return Math.floor(sizeOfOpen(this.#handles.databaseFd) / this.pageSize);
   }
 
   /** Pages as of the cursor that are not pending: free pages by which the database grew without writing them. */
@@ -359,7 +355,7 @@ export class WalFollower {
 
   /** Bytes of the WAL file. */
   get walFileBytes(): number {
-    return fs.fstatSync(this.#handles.walFd).size;
+    return sizeOfOpen(this.#handles.walFd);
   }
 
   /**

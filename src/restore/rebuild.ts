@@ -1,9 +1,8 @@
 import { forEachLimited } from '../base/async.ts';
-import { assert, RivuletError } from '../base/errors.ts';
+import { assert, hasCode, RivuletError } from '../base/errors.ts';
 import { CHECKSUM_FLAG } from '../base/types.ts';
 import { imagePageCount, type LtxHeader } from '../ltx/format.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
-import type { PageBatch } from '../ltx/page-batch.ts';
 import type { RestorePlan } from '../replica/plan.ts';
 import type { LtxFileInfo } from '../replica/replica.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
@@ -29,6 +28,9 @@ const MAX_NAMED_PAGES = 5;
 /** Small files kept in memory from the reading of their indexes on, together. */
 const KEPT_FILES_BYTES = 8 * 1024 * 1024;
 
+/** Errors that say that files of one plan do not fit each other. */
+const CONTRADICTIONS = ['PAGE_SIZE_MISMATCH', 'PAGES_MISSING', 'DATABASE_CHECKSUM_MISMATCH'] as const;
+
 /** What proves a restored database: its own checksum, or those of all files that it was made from. */
 export type Proof = 'database-checksum' | 'file-checksums';
 
@@ -51,21 +53,35 @@ export interface RebuildOptions {
 
 /** Makes the database of a plan in a staged file, durable and proven. */
 export async function rebuild(options: RebuildOptions): Promise<Rebuilt> {
-  const { plan, context, staged, progress } = options;
+  const { plan, context } = options;
   for (const file of plan.files) checkSize(file);
   const lastFile = plan.files.at(-1);
   assert(lastFile, 'a plan has files');
   const header = await readHeader(context, lastFile);
   checkCommit(header, lastFile, plan);
-  const sizeBytes = header.commit * header.pageSize;
-  staged.start(sizeBytes);
-
-  const isExact = header.databaseChecksum !== 0n && plan.files.length <= MAX_MAPPED_FILES;
   const work: Placing = { ...options, header, lastFile };
+  try {
+    await place(work);
+    return await prove(work);
+  } catch (error) {
+    // Files that contradict each other: one of them may be damaged where only its own checksum shows it.
+    if (hasCode(error, ...CONTRADICTIONS)) await findDamage(work);
+    throw error;
+  }
+}
+
+async function place(work: Placing): Promise<void> {
+  const { header, plan, staged } = work;
+  staged.start(header.commit * header.pageSize);
+  const isExact = header.databaseChecksum !== 0n && plan.files.length <= MAX_MAPPED_FILES;
   if (isExact) await placeExactly(work);
   else await placeFromWholeFiles(work);
+}
 
-  // Making it durable and reading it back need not wait for each other, but the file is not closed before both have ended.
+/** Makes the staged file durable and proves it: that it holds what was placed, and that this is the database meant. */
+async function prove({ header, lastFile, staged, context, progress }: Placing): Promise<Rebuilt> {
+  const sizeBytes = header.commit * header.pageSize;
+  // The two need not wait for each other, but the file must not be closed before both have ended.
   const [read, synced] = await Promise.allSettled([
     readBack(staged, {
       pageSize: header.pageSize,
@@ -79,12 +95,9 @@ export async function rebuild(options: RebuildOptions): Promise<Rebuilt> {
   if (synced.status === 'rejected') throw synced.reason;
   const { checksum, pageHashes } = read.value;
   if (checksum !== staged.checksum) throw notReadBack(staged.path);
-  if (header.databaseChecksum !== 0n && (checksum | CHECKSUM_FLAG) !== header.databaseChecksum) {
-    if (isExact) await findDamage(work);
-    throw checksumMismatch(lastFile);
-  }
-  const proof = header.databaseChecksum === 0n ? 'file-checksums' : 'database-checksum';
-  return { header, proof, pageHashes };
+  if (header.databaseChecksum === 0n) return { header, proof: 'file-checksums', pageHashes };
+  if ((checksum | CHECKSUM_FLAG) !== header.databaseChecksum) throw checksumMismatch(lastFile);
+  return { header, proof: 'database-checksum', pageHashes };
 }
 
 interface Placing extends RebuildOptions {
@@ -128,14 +141,21 @@ async function mapFiles(work: Placing, map: PageMap): Promise<MappedFile[]> {
 
 /** Places the newest version of every page from files that are read and proven whole, the newest first. */
 async function placeFromWholeFiles(work: Placing): Promise<void> {
-  const { plan, header, staged } = work;
+  const { plan, header, lastFile, staged, context, progress } = work;
   const wanted = new Uint8Array(header.commit).fill(1);
   const isNewest = (pgno: number): boolean => {
     const first = wanted[pgno - 1] === 1;
     if (first) wanted[pgno - 1] = 0;
     return first;
   };
-  await readAllFiles(work, (batch, count) => staged.place(batch, count, isNewest));
+  await readWholeFiles({
+    files: plan.files,
+    context,
+    prefetch: prefetchOptions(work),
+    onHeader: (fileHeader, file) => checkPageSize(fileHeader, file, header, lastFile),
+    onPages: (batch, count) => staged.place(batch, count, isNewest),
+    onRange: progress.start('fetch', storedBytes(plan)),
+  });
   const lockPage = lockPageNumber(header.pageSize);
   if (staged.placed === imagePageCount(header.commit, header.pageSize)) return;
   const missing: number[] = [];
@@ -145,19 +165,15 @@ async function placeFromWholeFiles(work: Placing): Promise<void> {
   throw pagesMissing(missing, plan);
 }
 
-/** The database is wrong although every page could be decoded: names the file that is at fault, if one is. */
+/** Proves every file by itself: throws for the first damaged one, and returns when none is. */
 async function findDamage(work: Placing): Promise<void> {
-  await readAllFiles(work, () => undefined);
-}
-
-async function readAllFiles(work: Placing, onPages: (batch: PageBatch, count: number) => void): Promise<void> {
-  const { plan, context, header, lastFile, progress } = work;
+  const { plan, context, progress } = work;
   await readWholeFiles({
     files: plan.files,
     context,
     prefetch: prefetchOptions(work),
-    onHeader: (fileHeader, file) => checkPageSize(fileHeader, file, header, lastFile),
-    onPages,
+    onHeader: () => undefined,
+    onPages: () => undefined,
     onRange: progress.start('fetch', storedBytes(plan)),
   });
 }

@@ -30,7 +30,10 @@ export interface ObjectReader {
   close(): Promise<void>;
 }
 
-/** What is to be stored: bytes in memory, or a whole file (which the store may link, copy or upload in parts). */
+/**
+ * What is to be stored: bytes in memory, or a whole file, which the store may link, copy or upload in parts. A file is
+ * durable already and never changes again; its mtime may become `timestampMs`.
+ */
 export type PutBody = { readonly bytes: Uint8Array } | { readonly file: string; readonly sizeBytes: number };
 
 export interface PutOptions extends RequestOptions {
@@ -61,10 +64,13 @@ export interface ReadableStore {
   close(): Promise<void>;
 }
 
-/** An object store. A `put` that returned is durable and whole; one that failed left the old object or none. */
+/**
+ * An object store. A `put` that returned is durable and whole; one that failed left the old object, none, or (when only
+ * the answer was lost) all of the new one: never a part. A request that was aborted rejects with its signal's reason.
+ */
 export interface Store extends ReadableStore {
   put(key: string, body: PutBody, options?: PutOptions): Promise<ObjectInfo>;
-  /** Deletes keys; every key's own answer is in the result, in the order given. */
+  /** Deletes keys; every key's own answer is in the result, in the order given. Throws only what is about no key. */
   delete(keys: readonly string[], options?: RequestOptions): Promise<DeleteResult[]>;
 }
 
@@ -76,7 +82,7 @@ export type StoreErrorKind = 'not-found' | 'exists' | 'denied' | 'full' | 'trans
 
 /** A failed request to a store. Stores decide only the kind; whether and how to retry is up to wrappers. */
 export class StoreError extends RivuletError {
-  override readonly name = 'StoreError';
+  override readonly name: string = 'StoreError';
   readonly kind: StoreErrorKind;
 
   constructor(kind: StoreErrorKind, parts: Omit<ErrorParts, 'code'>) {

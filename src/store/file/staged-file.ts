@@ -50,7 +50,7 @@ async function stageFile(
   const linkable = (stat.mode & 0o777) === options.mode && stat.uid === process.geteuid?.();
   const linked = linkable && (await linkIfPossible(source, staged));
   if (!linked) await fs.copyFile(source, staged, fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE);
-  const handle = await fs.open(staged, linked ? 'r' : 'r+');
+  const handle = await fs.open(staged, 'r');
   try {
     const done = await finish(handle, options).catch((error: unknown) => {
       throw linked && hasCode(error, 'EIO') ? notDurable(source, error) : error;

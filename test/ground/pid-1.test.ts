@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { describe, type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { tempFolder } from '../support/temp.ts';
+import { install, missing, missingNamespaces, SHELLS } from './launcher-fixture.ts';
+
+const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
+
+/** Says each signal that it gets; what it does else is named by its first argument. */
+const PROGRAM = `
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+
+for (const signal of ${JSON.stringify(FORWARDED)}) process.on(signal, () => console.log(signal));
+setInterval(() => {}, 1000);
+
+function processes() {
+  const stats = readdirSync('/proc').filter((name) => /^\\d+$/.test(name)).map((pid) => readFileSync('/proc/' + pid + '/stat', 'utf8'));
+  return stats.map((stat) => stat.replace(/.*\\) /, '').split(' ', 2).join(' '));
+}
+
+const roles = {
+  listen() { console.log('ready'); },
+  exit() { process.exit(42); },
+  kill() { process.kill(process.pid, 'SIGKILL'); },
+  stdin() {
+    let input = '';
+    process.stdin.on('data', (data) => { input += data; }).on('end', () => { console.log('input', input); process.exit(0); });
+  },
+  orphans() {
+    for (let i = 0; i < 20; i++) spawn('sh', ['-c', 'sleep 0.1 & exit 0'], { stdio: 'ignore' });
+    setTimeout(() => { console.log(processes().join(',')); process.exit(0); }, 800);
+  },
+  storm() {
+    process.on('SIGTERM', () => setTimeout(() => process.exit(7), 3));
+    console.log('ready');
+  },
+};
+roles[process.argv[2]]();
+`;
+
+interface Container {
+  readonly child: ChildProcessByStdio<Writable, Readable, null>;
+  /** All that was printed until now. */
+  output(): string;
+  /** Waits until the output contains `text`. */
+  says(text: string): Promise<void>;
+  /** Sends a signal to PID 1. */
+  signal(signal: NodeJS.Signals): void;
+  exit(): Promise<number | NodeJS.Signals | null>;
+}
+
+/** Runs the launcher as PID 1 of a namespace of its own. */
+function container(t: TestContext, shell: string, role: string, wrapper: readonly string[] = []): Container {
+  const launcher = install(tempFolder(t), PROGRAM);
+  const child = spawn(
+    'unshare',
+    ['-pf', '--kill-child', '--mount-proc', ...wrapper, ...shell.split(' '), launcher, role],
+    {
+      env: { ...process.env, RIVULET_NODE: process.execPath },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  );
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    output += text;
+  });
+  const closed = once(child, 'close');
+  t.after(() => child.kill('SIGKILL'));
+  return {
+    child,
+    output: () => output,
+    async says(text) {
+      while (!output.includes(text)) {
+        assert.equal(child.exitCode ?? child.signalCode, null, `it ended without saying ${text}: ${output}`);
+        await sleep(5);
+      }
+    },
+    signal: (signal) => process.kill(onlyChildOf(child.pid), signal),
+    async exit() {
+      const [status, signal] = await closed;
+      return status ?? signal;
+    },
+  };
+}
+
+function onlyChildOf(pid: number | undefined): number {
+  const child = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8'));
+  if (child === 0) throw new Error('PID 1 is gone'); // a signal to 0 would be one to ourselves
+  return child;
+}
+
+for (const shell of SHELLS) {
+  describe(`the launcher as PID 1 in ${shell}`, { skip: missing(shell) || missingNamespaces() }, () => {
+    test('hands on every signal, each time that it comes', async (t) => {
+      const { says, signal, output, child, exit } = container(t, shell, 'listen');
+      await says('ready');
+      let expected = 'ready\n';
+      for (const name of [...FORWARDED, ...FORWARDED]) {
+        signal(name);
+        expected += `${name}\n`;
+        await says(expected);
+      }
+      assert.equal(output(), expected);
+      child.kill('SIGKILL');
+      await exit();
+    });
+
+    test("ends with Node's status, and with 128 plus the signal that killed it", async (t) => {
+      assert.equal(await container(t, shell, 'exit').exit(), 42);
+      assert.equal(await container(t, shell, 'kill').exit(), 128 + 9);
+    });
+
+    test("keeps Node's status however signals and its end fall together", async (t) => {
+      for (let delayMs = 0; delayMs < +(process.env.STORM ?? 8); delayMs++) {
+        const { says, signal, exit, child } = container(t, shell, 'storm');
+        await says('ready');
+        signal('SIGTERM');
+        await sleep(delayMs % 8);
+        while (child.exitCode === null) {
+          try {
+            signal('SIGUSR2');
+          } catch {
+            break; // PID 1 is gone
+          }
+          await sleep(0);
+        }
+        assert.equal(await exit(), 7);
+      }
+    });
+
+    test('reaps orphans', async (t) => {
+      const { exit, output } = container(t, shell, 'orphans');
+      assert.equal(await exit(), 0);
+      const states = output().trim().split(',');
+      // The shell (parent 0) and Node (parent 1), and nothing else: no zombies, no sleepers.
+      assert.deepEqual(states.map((state) => state.replace(/^[^Z] /, 'alive ')).sort(), ['alive 0', 'alive 1']);
+    });
+
+    test('leaves Node its input', async (t) => {
+      const { child, exit, output } = container(t, shell, 'stdin');
+      child.stdin.end('two\nlines');
+      assert.equal(await exit(), 0);
+      assert.equal(output(), 'input two\nlines\n');
+    });
+
+    test('stops at once when a signal comes before Node runs', async (t) => {
+      const folder = tempFolder(t);
+      const launcher = install(folder, PROGRAM);
+      const slow = join(folder, 'slow-node');
+      writeFileSync(slow, '#!/bin/sh\necho asked >&2\nsleep 0.5\n', { mode: 0o755 });
+      const child = spawn('unshare', ['-pf', '--kill-child', '--mount-proc', ...shell.split(' '), launcher, 'listen'], {
+        env: { ...process.env, RIVULET_NODE: slow },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      t.after(() => child.kill('SIGKILL'));
+      await sleep(200);
+      process.kill(onlyChildOf(child.pid), 'SIGTERM');
+      assert.deepEqual(await once(child, 'exit'), [143, null]);
+    });
+  });
+}
+
+/** Runs its arguments on a terminal of their own, types Ctrl-C once they are ready, then stops PID 1 with a kill. */
+const TERMINAL = `
+import os, pty, sys, time
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+output = b''
+def read_until(text):
+    global output
+    while text not in output:
+        output += os.read(terminal, 4096)
+read_until(b'ready')
+os.write(terminal, b'\\x03')
+read_until(b'SIGINT')
+time.sleep(0.3)
+first = int(open(f'/proc/{pid}/task/{pid}/children').read())
+os.kill(first, 15)
+read_until(b'SIGTERM')
+os.kill(pid, 9)
+print(output.count(b'SIGINT'))
+`;
+
+const noTerminal = spawnSync('python3', ['-c', 'import pty'], { stdio: 'ignore' }).status === 0 ? false : 'no python3';
+
+for (const shell of SHELLS) {
+  const skip = missing(shell) || missingNamespaces() || noTerminal;
+  test(`Ctrl-C on the terminal of a container counts once, in ${shell}`, { skip }, (t) => {
+    const launcher = install(tempFolder(t), PROGRAM);
+    // setsid -c makes PID 1 the owner of the terminal, as container engines do.
+    const container = ['unshare', '-pf', '--kill-child', '--mount-proc', 'setsid', '-c', ...shell.split(' ')];
+    const { stdout, stderr } = spawnSync('python3', ['-c', TERMINAL, ...container, launcher, 'listen'], {
+      encoding: 'utf8',
+      env: { ...process.env, RIVULET_NODE: process.execPath },
+      timeout: 30_000,
+    });
+    assert.equal(stdout, '1\n', stderr);
+  });
+}
