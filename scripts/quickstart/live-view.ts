@@ -19,6 +19,7 @@ export class LiveView {
   readonly #stream: Stream;
   readonly #target: ViewTarget;
   readonly #startMs = performance.now();
+  readonly #draws: boolean;
   readonly #timer: NodeJS.Timeout;
   readonly #samples: { readonly ms: number; readonly commits: number }[] = [];
   #drawnLines = 0;
@@ -26,20 +27,21 @@ export class LiveView {
   constructor(stream: Stream, target: ViewTarget) {
     this.#stream = stream;
     this.#target = target;
-    this.#timer = setInterval(() => this.#show(), target.isTTY ? REDRAW_MS : LINE_MS);
-    if (target.isTTY) this.#show();
+    this.#draws = target.isTTY === true && process.env.TERM !== 'dumb';
+    this.#timer = setInterval(() => this.#show(), this.#draws ? REDRAW_MS : LINE_MS);
+    if (this.#draws) this.#show();
   }
 
   /** Shows the last state, and leaves it there. */
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
-    if (this.#target.isTTY) this.#show();
+    if (this.#draws) this.#show();
   }
 
   #show(): void {
     this.#samples.push({ ms: performance.now(), commits: this.#stream.commits });
     while ((this.#samples[0]?.ms ?? 0) < performance.now() - RATE_WINDOW_MS) this.#samples.shift();
-    if (this.#target.isTTY) this.#draw();
+    if (this.#draws) this.#draw();
     else this.#target.write(`${this.#line()}\n`);
   }
 

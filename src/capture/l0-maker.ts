@@ -128,6 +128,11 @@ export class L0Maker {
       return;
     }
     const file = writer.finish(next.databaseChecksum);
+    this.#log.log('info', kind === 'image' ? 'read the whole database' : 'the database differs from the replica', {
+      pages: stored,
+      of: commit,
+      txid: formatTxid(file.txid),
+    });
     this.#hashes = next;
     this.#announce(file, follower, (position) => this.#journal.fold(position, next));
   }

@@ -1,4 +1,4 @@
-import * as fs from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /**
@@ -43,9 +43,9 @@ export class Waker {
     }
   }
 
-  #watch(): fs.FSWatcher | undefined {
+  #watch(): FSWatcher | undefined {
     try {
-      const watcher = fs.watch(this.#walPath, () => this.wake());
+      const watcher = watch(this.#walPath, () => this.wake());
       watcher.on('error', () => this.wake());
       return watcher;
     } catch {

@@ -31,6 +31,7 @@ export class Uploader {
   #running: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
   #lastError: unknown;
+  #failures = 0;
   #lastLogMs = 0;
 
   constructor(store: Store, layout: KeyLayout, events: UploaderEvents, log: Logger) {
@@ -57,13 +58,15 @@ export class Uploader {
     });
   }
 
-  /** Waits until everything is stored, trying `everyMs`; false when `timeoutMs` ran out, or `signal` gave up. */
+  /**
+   * Waits until everything is stored, trying `everyMs`; false when `timeoutMs` ran out (0: after one try that failed), or
+   * `signal` gave up.
+   */
   async drain(timeoutMs: number, everyMs: number, signal: AbortSignal): Promise<boolean> {
-    const until = AbortSignal.any([signal, AbortSignal.timeout(Math.max(timeoutMs, 1))]);
-    let first = true;
-    while (this.#running && this.#queue.length > 0) {
-      if (until.aborted && !(first && timeoutMs === 0)) break;
-      first = false;
+    const until = timeoutMs === 0 ? signal : AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    const failures = this.#failures;
+    while (this.#running && this.#queue.length > 0 && !until.aborted) {
+      if (timeoutMs === 0 && this.#failures > failures) break;
       this.#hurry?.();
       await Promise.race([this.#running, sleep(everyMs, until)]);
     }
@@ -84,6 +87,7 @@ export class Uploader {
       } catch (error) {
         if (this.#stop.signal.aborted) return;
         this.#lastError = error;
+        this.#failures++;
         if (error instanceof RivuletError && error.code === 'REPLICA_CONFLICT') {
           this.#events.conflict(error);
           return;

@@ -1,0 +1,282 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, type TestContext, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { readLtx } from '../support/ltx.ts';
+import {
+  eventually,
+  RIVULET,
+  replicate,
+  rivulet,
+  runOk,
+  sleep,
+  TestProcess,
+  workFolder,
+} from '../support/processes.ts';
+import {
+  assertContiguous,
+  assertSameBytes,
+  checkpointedBytes,
+  createDatabase,
+  dump,
+  holdsEverything,
+  insertRows,
+  integrityOf,
+  l0Names,
+  openDatabase,
+  restoreReplica,
+  SQLITE3,
+  skipWithout,
+} from '../support/tools.ts';
+import { between, PYTHON3, randomOf, untilAllWrite, WRITERS_SCHEMA, Writers } from '../support/writers.ts';
+
+interface Place {
+  readonly folder: string;
+  readonly path: string;
+  readonly replica: string;
+  readonly url: string;
+}
+
+function placeOf(t: TestContext): Place {
+  const folder = workFolder(t);
+  return { folder, path: join(folder, 'app.db'), replica: join(folder, 'replica'), url: `file://${folder}/replica` };
+}
+
+/** Nobody writes any more: what is restored is the database, in its rows and in every byte of every page. */
+async function assertRestoresWhole(t: TestContext, { folder, path, replica, url }: Place): Promise<void> {
+  assertContiguous(replica);
+  const restored = await restoreReplica(t, folder, url);
+  const bytes = readFileSync(restored);
+  assert.equal(await dump(t, restored), await dump(t, path));
+  assertSameBytes(bytes, checkpointedBytes(path), 'the restored database and its source');
+}
+
+async function untilStored(t: TestContext, { folder, path, url }: Place): Promise<void> {
+  await eventually('the replica holds everything', async () =>
+    (await holdsEverything(t, folder, path, url)) ? true : undefined,
+  );
+}
+
+async function catchUp(t: TestContext, place: Place): Promise<TestProcess> {
+  const process = await replicate(t, place.path, place.url);
+  await untilStored(t, place);
+  assert.equal((await process.end()).status, 0, process.output);
+  return process;
+}
+
+const SEED = Number(process.env.RIVULET_TEST_SEED) || 20_260_101;
+const ROUNDS = Number(process.env.RIVULET_TEST_ROUNDS) || 15;
+
+async function killStorm(t: TestContext, seed: number): Promise<void> {
+  const place = placeOf(t);
+  const { folder, path, url } = place;
+  const random = randomOf(seed);
+  const db = createDatabase(path);
+  db.exec(WRITERS_SCHEMA);
+  db.close();
+  const writers = new Writers(t, { path, folder, seed });
+  await untilAllWrite(t, path);
+  for (let round = 1; round <= ROUNDS; round++) {
+    const process = rivulet(t, ['replicate', path, url]);
+    await sleep(between(random, 50, 1500));
+    const { signal } = await process.end('SIGKILL');
+    assert.equal(signal, 'SIGKILL', `it ended by itself in round ${round}: ${process.output}`);
+    assert.doesNotMatch(process.output, /level=ERROR/, `round ${round}`);
+    // Whatever is stored at this moment is a database as it was at some commit.
+    if (round % 5 === 0 && l0Names(place.replica).length > 0) await restoreReplica(t, folder, url);
+    if (random() < 0.3) await sleep(between(random, 50, 500));
+  }
+  const last = rivulet(t, ['replicate', path, url]);
+  await last.says(/msg="replicating to"/);
+  const work = await writers.stop();
+  const { status } = await last.end('SIGTERM');
+  assert.equal(status, 0, last.output);
+  t.diagnostic(`seed ${seed}: ${work.join(' + ')} steps of the writers, ${l0Names(place.replica).length} files`);
+  assert.equal(integrityOf(path), 'ok', 'the source itself is damaged: which SQLite did the writers use?');
+  await assertRestoresWhole(t, place);
+}
+
+describe('Rivulet killed while three kinds of process write', { skip: skipWithout(SQLITE3, PYTHON3) }, () => {
+  test(`${ROUNDS} times at random moments (RIVULET_TEST_SEED=${SEED}): the restore equals the source`, (t) =>
+    killStorm(t, SEED));
+});
+
+/** The file that Rivulet is writing into its spool right now: a first image or a comparison takes a while. */
+function fileInTheMaking({ folder }: Place): string | undefined {
+  const spool = join(folder, '.app.db-rivulet', 'spool');
+  const name = existsSync(spool) ? readdirSync(spool).find((entry) => entry.endsWith('.tmp')) : undefined;
+  return name && join(spool, name);
+}
+
+/** Kills Rivulet while it reads the whole database, `sizeBytes` into the file that it makes of it. */
+async function killWhileReading(t: TestContext, place: Place, sizeBytes: number): Promise<void> {
+  const process = rivulet(t, ['replicate', place.path, place.url]);
+  for (;;) {
+    assert.ok(process.isRunning, process.output);
+    const file = fileInTheMaking(place);
+    if (file && (statSync(file, { throwIfNoEntry: false })?.size ?? 0) >= sizeBytes) break;
+    await nextTurn();
+  }
+  await process.end('SIGKILL');
+}
+
+describe('Rivulet killed while it reads a whole database of 100 MiB', { skip: skipWithout(SQLITE3) }, () => {
+  test('for its first image, and for the comparison at a later start: nothing is lost', async (t) => {
+    const place = placeOf(t);
+    const db = createDatabase(place.path);
+    for (let i = 0; i < 5; i++) insertRows(db, 20_000, 1000);
+    for (const sizeBytes of [1, 30_000_000]) {
+      await killWhileReading(t, place, sizeBytes);
+      assert.deepEqual(l0Names(place.replica), [], 'a file that is not whole is never stored');
+      insertRows(db, 10);
+    }
+    await catchUp(t, place);
+    db.exec('UPDATE item SET name = name || 1 WHERE id % 50 = 0; PRAGMA wal_checkpoint(TRUNCATE)');
+    insertRows(db, 10);
+    const before = l0Names(place.replica);
+    for (const sizeBytes of [0, 1_000_000]) {
+      await killWhileReading(t, place, sizeBytes);
+      assert.deepEqual(l0Names(place.replica), before);
+      insertRows(db, 10);
+    }
+    await catchUp(t, place);
+    db.close();
+    assert.equal(assertContiguous(place.replica), BigInt(before.length) + 1n, 'one file more, made by comparing');
+    await assertRestoresWhole(t, place);
+  });
+});
+
+describe('what applications do while Rivulet is down', { skip: skipWithout(SQLITE3) }, () => {
+  test('a case in which an intact last frame proves nothing: updates, RESTART, one small commit', async (t) => {
+    const place = placeOf(t);
+    const db = createDatabase(place.path);
+    db.exec('PRAGMA wal_autocheckpoint=0');
+    for (let i = 0; i < 60; i++) insertRows(db, 20);
+    const first = await replicate(t, place.path, place.url);
+    insertRows(db, 40);
+    await untilStored(t, place);
+    await first.end('SIGKILL');
+    db.exec("UPDATE item SET name = 'updated' WHERE id IN (1, 100, 300, 500, 900)");
+    const { log } = { log: db.prepare('PRAGMA wal_checkpoint(RESTART)').get() };
+    assert.equal(log?.busy, 0);
+    db.exec("UPDATE item SET name = 'small' WHERE id = 1200");
+    await catchUp(t, place);
+    db.close();
+    await assertRestoresWhole(t, place);
+  });
+
+  for (const mode of ['PASSIVE', 'FULL', 'RESTART', 'TRUNCATE']) {
+    for (const end of ['SIGKILL', 'SIGTERM'] as const) {
+      test(`a ${mode} checkpoint and commits after it, Rivulet having ended by ${end}`, async (t) => {
+        const place = placeOf(t);
+        const db = createDatabase(place.path);
+        insertRows(db, 100);
+        const first = await replicate(t, place.path, place.url);
+        insertRows(db, 100);
+        await untilStored(t, place);
+        await first.end(end);
+        insertRows(db, 7);
+        assert.equal(db.prepare(`PRAGMA wal_checkpoint(${mode})`).get()?.busy, 0);
+        insertRows(db, 1);
+        await catchUp(t, place);
+        db.close();
+        await assertRestoresWhole(t, place);
+        assert.equal(l0Kinds(place).filter((kind) => kind === 'image').length, 1, 'the database is not stored again');
+      });
+    }
+  }
+
+  test('the last connection closes, which deletes the WAL', async (t) => {
+    const place = placeOf(t);
+    const db = createDatabase(place.path);
+    insertRows(db, 100);
+    const first = await replicate(t, place.path, place.url);
+    await untilStored(t, place);
+    await first.end('SIGKILL');
+    insertRows(db, 7);
+    db.close();
+    assert.equal(existsSync(`${place.path}-wal`), false);
+    await catchUp(t, place);
+    await assertRestoresWhole(t, place);
+    assert.deepEqual(l0Kinds(place), ['image', 'diff']);
+  });
+
+  test('nothing: the next start stores nothing, and goes on', async (t) => {
+    const place = placeOf(t);
+    const db = createDatabase(place.path);
+    insertRows(db, 100);
+    await catchUp(t, place);
+    await catchUp(t, place);
+    assert.deepEqual(l0Kinds(place), ['image']);
+    const process = await catchUp(t, place);
+    assert.match(process.output, /continuing where the last run stopped|the database is what the replica has/);
+    insertRows(db, 1);
+    await catchUp(t, place);
+    db.close();
+    await assertRestoresWhole(t, place);
+    assert.equal(l0Names(place.replica).length, 2);
+  });
+
+  test('a writer that is killed in the middle of a transaction leaves no trace', async (t) => {
+    const place = placeOf(t);
+    const db = createDatabase(place.path);
+    insertRows(db, 100);
+    const process = await replicate(t, place.path, place.url);
+    for (let i = 0; i < 5; i++) {
+      const writer = new TestProcess(t, globalThis.process.execPath, ['-e', UNFINISHED, place.path]);
+      await writer.says(/in the middle/);
+      await writer.end('SIGKILL');
+      insertRows(db, 2);
+      await untilStored(t, place);
+    }
+    db.close();
+    assert.equal((await process.end()).status, 0, process.output);
+    await assertRestoresWhole(t, place);
+    const restored = new DatabaseSync(await restoreReplica(t, place.folder, place.url));
+    assert.equal(restored.prepare("SELECT count(*) AS n FROM item WHERE name = 'never'").get()?.n, 0);
+    restored.close();
+  });
+});
+
+/** More pages than SQLite keeps in memory, so that some are in the WAL without ever being committed. */
+const UNFINISHED = `
+  const { DatabaseSync } = require('node:sqlite');
+  const db = new DatabaseSync(process.argv[1], { timeout: 20000 });
+  db.exec('PRAGMA cache_size=10; BEGIN IMMEDIATE');
+  const insert = db.prepare("INSERT INTO item (name, body) VALUES ('never', randomblob(3000))");
+  for (let i = 0; i < 300; i++) insert.run();
+  console.log('in the middle');
+  setInterval(() => insert.run(), 1);
+`;
+
+function l0Kinds({ replica }: Place): string[] {
+  return l0Names(replica).map((name) => {
+    const { header } = readLtx(readFileSync(join(replica, 'ltx', '0', name)));
+    if (header.minTxid === 1n) return 'image';
+    return header.wal.size === 0n ? 'diff' : 'increment';
+  });
+}
+
+test('a replica survives a restore that is killed', { skip: skipWithout(SQLITE3) }, async (t) => {
+  const place = placeOf(t);
+  const db = createDatabase(place.path);
+  insertRows(db, 20_000, 1000);
+  db.close();
+  await runOk(t, RIVULET, ['replicate', '-once', place.path, place.url]);
+  const target = join(place.folder, 'elsewhere.db');
+  const restore = rivulet(t, ['restore', '-o', target, place.url]);
+  await eventually('it writes beside the target', () =>
+    readdirSync(place.folder).some((name) => name.includes('elsewhere')) ? true : undefined,
+  );
+  await restore.end('SIGKILL');
+  if (existsSync(target)) assertSameBytes(readFileSync(target), checkpointedBytes(place.path), 'already in place');
+  else await runOk(t, RIVULET, ['restore', '-o', target, place.url]);
+  assertSameBytes(readFileSync(target), checkpointedBytes(place.path), 'restored');
+  assert.deepEqual(
+    readdirSync(place.folder).filter((name) => name.includes('.tmp')),
+    [],
+    'nothing half-done is left',
+  );
+});
