@@ -149,3 +149,10 @@ test('a page that differs where no row lies is found', (t) => {
   writeFileSync(shops.restored, bytes);
   assert.deepEqual(failed(shops), ['pages']);
 });
+
+test('a restored file that is no database is a difference, not a crash', (t) => {
+  const shops = twoShops(t);
+  writeFileSync(shops.restored, 'nothing of the kind');
+  assert.deepEqual(failed(shops), ['commits', 'rows', 'books', 'SQLite', 'pages']);
+  assert.equal(compareShops(shops.original, shops.restored, shops.commits).lostCommits, shops.commits);
+});

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { messageOf } from '../../src/base/errors.ts';
 import { commitsInDatabase } from './progress-row.ts';
 import { BOOKS } from './shop.ts';
 
@@ -17,40 +18,60 @@ export interface Comparison {
   readonly lostCommits: number;
 }
 
+/** Thrown by a check that found a difference. */
+class Difference extends Error {}
+
 /** Compares a restored shop with the one that it was made from, of which `acknowledged` commits were confirmed. */
 export function compareShops(originalPath: string, restoredPath: string, acknowledged: number): Comparison {
-  const pages = comparePages(originalPath, restoredPath);
+  // Before SQLite opens either of them.
+  const pages = check('pages', () => comparePages(originalPath, restoredPath));
   const original = new DatabaseSync(originalPath, { readOnly: true });
   const restored = new DatabaseSync(restoredPath, { readOnly: true });
   try {
-    const there = commitsInDatabase(restored);
-    const lostCommits = Math.max(0, acknowledged - there);
     const checks = [
-      compareCommits(acknowledged, commitsInDatabase(original), there),
-      compareRows(original, restored),
-      checkBooks(restored),
-      checkIntegrity(restored),
+      check('commits', () => compareCommits(original, restored, acknowledged)),
+      check('rows', () => compareRows(original, restored)),
+      check('books', () => checkBooks(restored)),
+      check('SQLite', () => checkIntegrity(restored)),
       pages,
     ];
-    return { checks, lostCommits };
+    return { checks, lostCommits: Math.max(0, acknowledged - readableCommits(restored)) };
   } finally {
     original.close();
     restored.close();
   }
 }
 
-function compareCommits(acknowledged: number, original: number, restored: number): Check {
-  const good = restored === original && restored >= acknowledged;
-  const detail = good
-    ? `all ${count(acknowledged)} that the shop was told are committed${restored > acknowledged ? `, and ${restored - acknowledged} that it was not told of` : ''}`
-    : `${count(restored)} of ${count(Math.max(original, acknowledged))}`;
-  return { name: 'commits', good, detail };
+/** Runs a check that returns what it found good, and throws where there is a difference or nothing that can be read. */
+function check(name: string, run: () => string): Check {
+  try {
+    return { name, good: true, detail: run() };
+  } catch (error) {
+    return { name, good: false, detail: messageOf(error) };
+  }
 }
 
-function compareRows(original: DatabaseSync, restored: DatabaseSync): Check {
+function readableCommits(db: DatabaseSync): number {
+  try {
+    return commitsInDatabase(db) || 0;
+  } catch {
+    return 0;
+  }
+}
+
+function compareCommits(original: DatabaseSync, restored: DatabaseSync, acknowledged: number): string {
+  const there = commitsInDatabase(restored);
+  const wanted = Math.max(commitsInDatabase(original), acknowledged);
+  if (there !== wanted) throw new Difference(`${count(there)} of ${count(wanted)}`);
+  const untold = there - acknowledged;
+  const more = untold === 0 ? '' : `, and ${count(untold)} whose confirmation did not reach it any more`;
+  return `all ${count(acknowledged)} that were confirmed to the shop${more}`;
+}
+
+function compareRows(original: DatabaseSync, restored: DatabaseSync): string {
   const tables = tablesOf(original);
   const missing = tables.filter((table) => !tablesOf(restored).includes(table));
-  if (missing.length > 0) return { name: 'rows', good: false, detail: `tables are missing: ${missing.join(', ')}` };
+  if (missing.length > 0) throw new Difference(`tables are missing: ${missing.join(', ')}`);
   let rows = 0;
   const different: string[] = [];
   for (const table of tables) {
@@ -58,15 +79,13 @@ function compareRows(original: DatabaseSync, restored: DatabaseSync): Check {
     rows += b.rows;
     if (a.sha256 !== b.sha256) different.push(`${table} (${count(a.rows)} rows, restored ${count(b.rows)})`);
   }
-  if (different.length > 0) return { name: 'rows', good: false, detail: `different: ${different.join(', ')}` };
-  return { name: 'rows', good: true, detail: `${count(rows)} in ${tables.length} tables, each with the same checksum` };
+  if (different.length > 0) throw new Difference(`not the same: ${different.join(', ')}`);
+  return `${count(rows)} in ${tables.length} tables, each with the same checksum`;
 }
 
 function tablesOf(db: DatabaseSync): string[] {
-  return db
-    .prepare(`SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`)
-    .all()
-    .map((row) => String(row.name));
+  const rows = db.prepare(`SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`).all();
+  return rows.map((row) => String(row.name));
 }
 
 function digest(db: DatabaseSync, table: string): { readonly rows: number; readonly sha256: string } {
@@ -79,38 +98,32 @@ function digest(db: DatabaseSync, table: string): { readonly rows: number; reado
   return { rows, sha256: hash.digest('hex') };
 }
 
-function checkBooks(db: DatabaseSync): Check {
+function checkBooks(db: DatabaseSync): string {
   const broken = Object.entries(BOOKS)
     .map(([rule, query]) => ({ rule, rows: db.prepare(query).all().length }))
     .filter(({ rows }) => rows > 0);
-  if (broken.length === 0) return { name: 'books', good: true, detail: 'balanced: tickets, seats and payments agree' };
-  return { name: 'books', good: false, detail: broken.map(({ rule, rows }) => `not so: ${rule} (${rows})`).join('; ') };
+  if (broken.length > 0) throw new Difference(broken.map(({ rule, rows }) => `not so: ${rule} (${rows})`).join('; '));
+  return 'balanced: tickets, seats and payments agree';
 }
 
-function checkIntegrity(db: DatabaseSync): Check {
-  const verdict = db
-    .prepare('PRAGMA integrity_check')
-    .all()
-    .map((row) => String(row.integrity_check))
-    .join('; ');
-  return {
-    name: 'SQLite',
-    good: verdict === 'ok',
-    detail: verdict === 'ok' ? "its own integrity check says 'ok'" : verdict,
-  };
+function checkIntegrity(db: DatabaseSync): string {
+  const rows = db.prepare('PRAGMA integrity_check').all();
+  const verdict = rows.map((row) => String(row.integrity_check)).join('; ');
+  if (verdict !== 'ok') throw new Difference(verdict);
+  return `its own integrity check says 'ok'`;
 }
 
-function comparePages(originalPath: string, restoredPath: string): Check {
+function comparePages(originalPath: string, restoredPath: string): string {
   const original = readFileSync(originalPath);
   const restored = readFileSync(restoredPath);
-  const pageSize = original.readUInt16BE(16) || 65_536;
+  const pageSize = original.readUInt16BE(16);
   const pages = Math.ceil(Math.max(original.length, restored.length) / pageSize);
   let different = 0;
   for (let at = 0; at < pages * pageSize; at += pageSize) {
     if (!original.subarray(at, at + pageSize).equals(restored.subarray(at, at + pageSize))) different++;
   }
-  const detail = different === 0 ? `${count(pages)}, the same byte for byte` : `${different} of ${pages} differ`;
-  return { name: 'pages', good: different === 0, detail };
+  if (different > 0) throw new Difference(`${count(different)} of ${count(pages)} differ`);
+  return `${count(pages)}, the same byte for byte`;
 }
 
 function count(value: number): string {

@@ -62,6 +62,8 @@ async function runInFolder({ seconds, keep }: Flags): Promise<number> {
   const onSignal = (signal: NodeJS.Signals): void => interrupt.abort(signal);
   const signals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
   for (const signal of signals) process.on(signal, onSignal);
+  // A reader that went away (`| head`) leaves nobody to tell the rest to.
+  process.stdout.on('error', () => interrupt.abort('a closed output'));
   let kept = true;
   try {
     const good = await tell(folder, seconds, keep, interrupt.signal);
@@ -74,7 +76,7 @@ async function runInFolder({ seconds, keep }: Flags): Promise<number> {
       return 1;
     }
     kept = keep;
-    say('', `Stopped by ${interrupt.signal.reason}.`);
+    say('', `Stopped by ${String(interrupt.signal.reason)}.`);
     return 1;
   } finally {
     for (const signal of signals) process.off(signal, onSignal);

@@ -28,8 +28,18 @@ interface Entry {
 export class CaptureThread {
   #worker: Worker | undefined;
   readonly #entries = new Map<number, Entry>();
+  readonly #died = Promise.withResolvers<never>();
   #nextId = 1;
   #nextTicket = 1;
+
+  constructor() {
+    this.#died.promise.catch(() => undefined); // whoever asks for it hears of it
+  }
+
+  /** Rejects when the thread dies by itself: nothing is captured any more. */
+  get died(): Promise<never> {
+    return this.#died.promise;
+  }
 
   open(settings: CaptureSettings, start: StartingPoint, listener: CaptureListener, logger: Logger): CaptureHandle {
     const id = this.#nextId++;
@@ -124,6 +134,7 @@ export class CaptureThread {
       next: 'start Rivulet again',
       cause,
     });
+    this.#died.reject(error);
     for (const entry of this.#entries.values()) {
       entry.listener.state({ kind: 'failed', error });
       for (const ticket of entry.tickets.values()) ticket.reject(error);

@@ -52,8 +52,8 @@ export class DatabaseCapture {
   #identity: FileIdentity | undefined;
   #stopping = false;
   #suspended: string | undefined;
-  #lastCheckMs = 0;
-  #lastHandoverMs = 0;
+  #lastCheckMs = Number.NEGATIVE_INFINITY;
+  #lastHandoverMs = Number.NEGATIVE_INFINITY;
   #handoverNotBeforeMs = 0;
 
   constructor(settings: CaptureSettings, start: StartingPoint, listener: CaptureListener, log: Logger) {
@@ -145,7 +145,7 @@ export class DatabaseCapture {
       },
     );
     this.#follower = follower;
-    this.#lastCheckMs = Date.now();
+    this.#lastCheckMs = performance.now();
     const head = follower.beginExactly();
     this.#listener.state({ kind: 'attached' });
     const { position } = this.#maker;
@@ -205,7 +205,7 @@ export class DatabaseCapture {
   }
 
   #checkStillThere(follower: WalFollower): void {
-    const now = Date.now();
+    const now = performance.now();
     if (now - this.#lastCheckMs < this.#settings.monitorIntervalMs) return;
     this.#lastCheckMs = now;
     if (this.#identity && follower.stillThere(this.#identity)) return;
@@ -214,7 +214,7 @@ export class DatabaseCapture {
 
   #cutIfDue(follower: WalFollower): void {
     if (follower.pending.count === 0) return;
-    const due = Date.now() - this.#maker.lastMs >= this.#settings.syncIntervalMs * CUT_AT;
+    const due = performance.now() - this.#maker.lastMs >= this.#settings.syncIntervalMs * CUT_AT;
     if (due || this.#waiters.length > 0) this.#cut(follower);
   }
 
@@ -225,7 +225,7 @@ export class DatabaseCapture {
   }
 
   #checkpointIfDue(follower: WalFollower): void {
-    const now = Date.now();
+    const now = performance.now();
     if (now < this.#handoverNotBeforeMs || follower.rests) return;
     const { minCheckpointPages, checkpointIntervalMs, truncatePages } = this.#settings;
     const head = follower.head();
@@ -284,14 +284,14 @@ export class DatabaseCapture {
 
   #isIdle(follower: WalFollower): boolean {
     const { pending, lastFrameMs } = follower;
-    return this.#suspended === undefined && pending.count === 0 && Date.now() - lastFrameMs > IDLE_MS;
+    return this.#suspended === undefined && pending.count === 0 && performance.now() - lastFrameMs > IDLE_MS;
   }
 
   #waitMs(follower: WalFollower): number {
     const { monitorIntervalMs, syncIntervalMs } = this.#settings;
     if (this.#suspended !== undefined) return monitorIntervalMs;
     if (follower.pending.count > 0) {
-      const due = this.#maker.lastMs + syncIntervalMs * CUT_AT - Date.now();
+      const due = this.#maker.lastMs + syncIntervalMs * CUT_AT - performance.now();
       return Math.max(1, Math.min(due, ACTIVE_POLL_MS));
     }
     return this.#isIdle(follower) ? monitorIntervalMs : Math.min(ACTIVE_POLL_MS, monitorIntervalMs);

@@ -55,7 +55,7 @@ export class L0Maker {
     return this.#unstoredBytes;
   }
 
-  /** When the last file was made, ms since 1970. */
+  /** When the last file was made, on the monotonic clock. */
   get lastMs(): number {
     return this.#lastMs;
   }
@@ -184,7 +184,7 @@ export class L0Maker {
     }
     this.#position = position;
     follower.markStored();
-    this.#lastMs = Date.now();
+    this.#lastMs = performance.now();
     this.#unstoredBytes += file.sizeBytes;
     this.#inSpool.push(file);
     this.#onSpooled(file);

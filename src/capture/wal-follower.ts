@@ -57,7 +57,7 @@ export class WalFollower {
    * the WAL can be restarted, but nothing that comes after can reach the database before the reader moves.
    */
   #restartable = false;
-  #lastFrameMs = 0;
+  #lastFrameMs = Number.NEGATIVE_INFINITY;
   #patienceMs: number = BARRIER_PATIENCE_MS.first;
 
   /** Opens the database. Throws NotReady while it is busy. */
@@ -93,7 +93,7 @@ export class WalFollower {
     return this.#cutFrame;
   }
 
-  /** When frames were last found, ms since 1970. */
+  /** When frames were last found, on the monotonic clock. */
   get lastFrameMs(): number {
     return this.#lastFrameMs;
   }
@@ -251,7 +251,7 @@ export class WalFollower {
     this.#followGeneration(head);
     if (head.mxFrame < this.#cursor.frames) throw new Discontinuity('the WAL became shorter');
     if (head.mxFrame === this.#cursor.frames) return;
-    this.#lastFrameMs = Date.now();
+    this.#lastFrameMs = performance.now();
     using wal = this.openWal();
     while (this.#cursor.frames < head.mxFrame) {
       const next = wal.read(this.#cursor, head.mxFrame);

@@ -4,6 +4,7 @@ import { formatTxid, type Txid } from '../base/types.ts';
 import type { CaptureHandle, CaptureThread } from '../capture/capture-thread.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
 import type { CaptureSettings, CaptureState } from '../capture/options.ts';
+import { lockOwner, type OwnerLock } from '../capture/owner-lock.ts';
 import type { DatabaseConfig } from '../config/config.ts';
 import { metaPathFor } from '../replica/local-state.ts';
 import type { OpenedReplica } from '../replica/open-replica.ts';
@@ -49,13 +50,16 @@ export class DatabaseReplication {
   #state: CaptureState = { kind: 'waiting', reason: 'not started' };
   #stored: Txid | undefined;
   #conflict: RivuletError | undefined;
-  #firstState = Promise.withResolvers<CaptureState>();
+  readonly #firstState = Promise.withResolvers<CaptureState>();
+  readonly #ended = Promise.withResolvers<never>();
+  #lock: OwnerLock | undefined;
 
   constructor(config: DatabaseConfig, opened: OpenedReplica, log: Logger, events: ReplicationEvents = {}) {
     this.#config = config;
     this.#opened = opened;
     this.#log = log;
     this.#events = events;
+    this.#ended.promise.catch(() => undefined); // whoever asks for it hears of it
     this.#uploader = new Uploader(
       opened.store,
       opened.replica.layout,
@@ -77,6 +81,11 @@ export class DatabaseReplication {
     return this.#stored;
   }
 
+  /** Rejects when this replication cannot go on, whatever is tried: somebody else writes to its replica. */
+  get ended(): Promise<never> {
+    return this.#ended.promise;
+  }
+
   /** What keeps commits from being stored right now; undefined when nothing does. */
   get trouble(): unknown {
     if (this.#conflict) return this.#conflict;
@@ -91,6 +100,7 @@ export class DatabaseReplication {
   async start(thread: CaptureThread): Promise<void> {
     const { store, replica } = this.#opened;
     const metaPath = this.#config.metaPath ?? metaPathFor(this.#config.path);
+    this.#lock = lockOwner(this.#config.path, metaPath);
     const start = await findStart({ databasePath: this.#config.path, metaPath, store, replica, log: this.#log });
     const { position } = start.point;
     this.#stored = start.unstored.length === 0 ? position?.txid : undefined;
@@ -136,7 +146,16 @@ export class DatabaseReplication {
     this.#uploader.stop();
     const left = [...this.#uploader.waiting];
     await this.#opened.store.close();
+    this.#lock?.[Symbol.dispose]();
     return { complete: drained && error === undefined, left, error: error ?? (drained ? undefined : this.trouble) };
+  }
+
+  /** Ends a replication that did not start. */
+  async abandon(): Promise<void> {
+    await this.#capture?.stop().catch(() => undefined);
+    this.#uploader.stop();
+    await this.#opened.store.close();
+    this.#lock?.[Symbol.dispose]();
   }
 
   #onState(state: CaptureState): void {
@@ -166,6 +185,7 @@ export class DatabaseReplication {
     this.#conflict = error;
     this.#log.log('error', error.message, { kept: error.kept, next: error.next });
     this.#events.state?.({ kind: 'failed', error });
+    this.#ended.reject(error);
   }
 }
 

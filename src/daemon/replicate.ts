@@ -49,7 +49,7 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   try {
     for (const database of config.dbs) await restoreIfMissing(database, logger, signals.first.signal);
     for (const database of config.dbs) replications.push(await start(database, thread, options));
-    reason = await runUntilTheEnd(options, replications, signals);
+    reason = await runUntilTheEnd(options, replications, signals, thread);
   } catch (error) {
     if (signals.first.signal.aborted) reason = { kind: 'asked', signal: signals.signal };
     else failure = error;
@@ -100,7 +100,7 @@ async function start(
   try {
     await replication.start(thread);
   } catch (error) {
-    await opened.store.close();
+    await replication.abandon();
     throw error;
   }
   return replication;
@@ -110,11 +110,15 @@ async function runUntilTheEnd(
   options: ReplicateOptions,
   replications: readonly DatabaseReplication[],
   signals: ShutdownSignals,
+  thread: CaptureThread,
 ): Promise<Reason> {
   const asked = signals.asked.then((signal): Reason => ({ kind: 'asked', signal }));
-  if (options.once) return Promise.race([asked, storeOnce(options, replications, signals)]);
+  const broken = Promise.race([thread.died, ...replications.map((replication) => replication.ended)]);
+  if (options.once) return Promise.race([asked, broken, storeOnce(options, replications, signals)]);
   const command = options.exec ?? options.config.exec;
-  if (command === undefined) return asked;
+  if (command === undefined) return Promise.race([asked, broken]);
+  // The application is not ended because its replication is: that is said in the log, and by the exit status.
+  broken.catch((error: unknown) => options.logger.log('error', 'replication ended', { error: messageOf(error) }));
   const child = new Child(command);
   await child.started();
   signals.onEvery((signal) => child.forward(signal));

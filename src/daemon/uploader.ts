@@ -32,7 +32,7 @@ export class Uploader {
   #hurry: (() => void) | undefined;
   #lastError: unknown;
   #failures = 0;
-  #lastLogMs = 0;
+  #lastLogMs = Number.NEGATIVE_INFINITY;
 
   constructor(store: Store, layout: KeyLayout, events: UploaderEvents, log: Logger) {
     this.#store = store;
@@ -119,7 +119,7 @@ export class Uploader {
   }
 
   #complain(file: SpooledFile, error: unknown): void {
-    const now = Date.now();
+    const now = performance.now();
     if (now - this.#lastLogMs < LOG_EVERY_MS) return;
     this.#lastLogMs = now;
     this.#log.log('error', 'cannot store, trying again', {

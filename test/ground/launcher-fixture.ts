@@ -7,7 +7,7 @@ const LAUNCHER = fileURLToPath(new URL('../../bin/rivulet', import.meta.url));
 const TIMEOUT_MS = 60_000;
 
 /** The shells that `#!/bin/sh` may be, as commands. */
-export const SHELLS = ['sh', 'dash', 'bash --posix', 'bash', 'busybox sh'] as const;
+export const SHELLS = ['sh', 'dash', 'bash --posix', 'busybox sh'] as const;
 
 /** Why a shell cannot be tested with; false when it can. */
 export function missing(shell: string): string | false {
