@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { messageOf, RivuletError } from '../base/errors.ts';
+import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid } from '../base/types.ts';
 import { CaptureThread } from '../capture/capture-thread.ts';
@@ -187,7 +187,9 @@ function sayWhatIsLeft(replication: DatabaseReplication, ending: Ending, logger:
   const which = first && last ? `TXID ${formatTxid(first.txid)} to ${formatTxid(last.txid)}` : 'the last commits';
   logger.log('error', `not stored: ${which} of ${replication.path}`, {
     because: ending.error === undefined ? 'waiting was given up' : messageOf(ending.error),
-    kept: 'they are on this machine, and are stored first at the next start',
+    kept: hasCode(ending.error, 'REPLICA_CONFLICT')
+      ? 'the database itself has them'
+      : 'they are on this machine, and are stored first at the next start',
   });
 }
 

@@ -67,7 +67,7 @@ describe('the import check', () => {
       "export * as x from '../ltx/x.ts';",
       "const x = await import('../ltx/x.ts');",
       "type X = import('../ltx/x.ts').A;",
-      "const x = `${await import('../ltx/x.ts')}`;",
+      `const x = \`\${await import('../ltx/x.ts')}\`;`,
       "new Worker(new URL('../ltx/x.ts', import.meta.url));",
     ];
     for (const form of forms) {
@@ -87,7 +87,7 @@ describe('the import check', () => {
         "// import '../cli/x.ts';",
         "/** import x from '../cli/x.ts'; */",
         'const s = "import \'../cli/x.ts\'";',
-        "const t = `import '../cli/x.ts'; ${'`'} ${{ a: '}' }.a} export * from '../cli/x.ts'`;",
+        `const t = \`import '../cli/x.ts'; \${'\`'} \${{ a: '}' }.a} export * from '../cli/x.ts'\`;`,
         'const r = /[/"`]import\\//.test(s) ? 4 / 2 / 1 : 0;',
         "const o = { import: '../cli/x.ts', from: '../cli/x.ts' };",
         "o.import('../cli/x.ts');",
@@ -142,7 +142,7 @@ describe('the import check', () => {
     assertProblem(
       t,
       {
-        'src/capture/spool.ts': "import * as fs from 'node:fs';",
+        'src/capture/l0-writer.ts': "import * as fs from 'node:fs';",
         'src/capture/c.ts': "import { statSync, openSync as open, type Stats } from 'node:fs';",
         'src/capture/d.ts': "import * as fs from 'node:fs';\nimport fsp from 'node:fs/promises';",
         'src/capture/e.ts': "import { statSync, watch } from 'node:fs';\nimport type { FSWatcher } from 'node:fs';",
