@@ -13,9 +13,9 @@ export class LineProcess {
   #running = true;
 
   /** `onLine` takes the lines of its output; without it they belong to its log, as those of stderr do. */
-  constructor(command: readonly string[], onLine?: (line: string) => void) {
+  constructor(command: readonly string[], onLine?: (line: string) => void, env: NodeJS.ProcessEnv = process.env) {
     const [program = '', ...args] = command;
-    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env });
     this.#child = child;
     createInterface({ input: child.stdout }).on('line', onLine ?? ((line) => this.#note(line)));
     createInterface({ input: child.stderr }).on('line', (line) => this.#note(line));
@@ -45,6 +45,17 @@ export class LineProcess {
   /** What its log says last. */
   get log(): string {
     return this.#log.join('\n');
+  }
+
+  /** Writes to its stdin. */
+  write(text: string): void {
+    this.#child.stdin?.write(text);
+  }
+
+  /** Asks it to end (SIGTERM), and waits for that. */
+  async stop(): Promise<void> {
+    if (this.#running) this.#child.kill('SIGTERM');
+    await this.ended;
   }
 
   /** SIGKILL: it has no chance to do anything more. */

@@ -1,5 +1,5 @@
 // The application of the quickstart, in a process of its own: node shop-process.ts DATABASE COMMITS_PER_SECOND.
-// Writes a line once the shop is open, `open PAGE`, and one after each commit: `NUMBER MS_SINCE_1970`.
+// Writes a line once the shop is open, `open PAGE`, and one after each commit: `NUMBER MS_SINCE_1970 MS_TAKEN`.
 import { writeSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,7 +28,8 @@ for (let before = performance.now(); ; ) {
   owed = Math.min(owed + (Number(rate) * (now - before) * (0.5 + Math.random())) / 1000, Number(rate) / 4);
   before = now;
   for (; owed >= 1; owed--) {
+    const since = performance.now();
     const number = shop.trade();
-    writeSync(1, `${number} ${Date.now()}\n`);
+    writeSync(1, `${number} ${Date.now()} ${(performance.now() - since).toFixed(3)}\n`);
   }
 }

@@ -19,6 +19,8 @@ const CATCH_UP_LIMIT_MS = 20_000;
 /** The executable, as a user calls it. */
 export const RIVULET = fileURLToPath(new URL('../../bin/rivulet', import.meta.url));
 
+const SHOP = fileURLToPath(new URL('shop-process.ts', import.meta.url));
+
 /** Something that the story relies on did not happen. */
 export class StoryError extends Error {}
 
@@ -63,7 +65,7 @@ export class Story {
   /** Opens the shop, and streams its database while it sells. */
   async begin(): Promise<void> {
     mkdirSync(this.#shopFolder, { recursive: true });
-    this.#application = new Application(this.databasePath, COMMITS_PER_SECOND);
+    this.#application = new Application(SHOP, this.databasePath, String(COMMITS_PER_SECOND));
     const page = await this.#application.opened;
     this.#signal.throwIfAborted();
     this.#replicator = new LineProcess([RIVULET, 'replicate', this.databasePath, this.replicaPath]);

@@ -1,8 +1,8 @@
-import type { Application } from './application.ts';
+import type { CommitLog } from './application.ts';
 import type { StoredFile } from './stored-commits.ts';
 
-/** Sorted lags, ms. */
-export interface Lags {
+/** How times are spread, ms. */
+export interface Distribution {
   readonly medianMs: number;
   readonly p99Ms: number;
   readonly mostMs: number;
@@ -10,14 +10,14 @@ export interface Lags {
 
 /** What is known of a running stream: commits on one side, files in the replica on the other, and the time between. */
 export class Stream {
-  readonly #application: Application;
+  readonly #application: CommitLog;
   readonly #lagsMs: number[] = [];
   #stored = 0;
   #txid = 0n;
   #files = 0;
   #bytes = 0;
 
-  constructor(application: Application) {
+  constructor(application: CommitLog) {
     this.#application = application;
   }
 
@@ -65,9 +65,14 @@ export class Stream {
   }
 
   /** From each commit to the moment its file was there; undefined before the first. */
-  get lags(): Lags | undefined {
-    const sorted = Float64Array.from(this.#lagsMs).sort();
-    const at = (part: number): number => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? 0;
-    return sorted.length === 0 ? undefined : { medianMs: at(0.5), p99Ms: at(0.99), mostMs: at(1) };
+  get lags(): Distribution | undefined {
+    return distribution(this.#lagsMs);
   }
+}
+
+/** How values are spread; undefined where there are none. */
+export function distribution(values: readonly number[]): Distribution | undefined {
+  const sorted = Float64Array.from(values).sort();
+  const at = (part: number): number => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? 0;
+  return sorted.length === 0 ? undefined : { medianMs: at(0.5), p99Ms: at(0.99), mostMs: at(1) };
 }

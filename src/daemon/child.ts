@@ -17,7 +17,7 @@ export class Child {
   constructor(command: string) {
     const [file, ...args] = splitWords(command);
     if (file === undefined) throw new RivuletError({ code: 'EXEC_UNREADABLE', message: 'the command to run is empty' });
-    this.#process = spawn(file, args, { stdio: 'inherit' });
+    this.#process = spawn(file, args, { stdio: 'inherit', env: childEnvironment() });
     this.ended = new Promise((resolve, reject) => {
       this.#process.once('error', (cause) => reject(cannotRun(file, cause)));
       this.#process.once('exit', (code, signal) => resolve(endOf(code, signal)));
@@ -34,6 +34,12 @@ export class Child {
   forward(signal: NodeJS.Signals): void {
     this.#process.kill(signal);
   }
+}
+
+/** Ours, without the compile cache that the launcher chose for Rivulet alone. */
+function childEnvironment(): NodeJS.ProcessEnv {
+  const { RIVULET_OWN_COMPILE_CACHE: own, NODE_COMPILE_CACHE: cache, ...environment } = process.env;
+  return own === undefined && cache !== undefined ? { ...environment, NODE_COMPILE_CACHE: cache } : environment;
 }
 
 function endOf(code: number | null, signal: NodeJS.Signals | null): ChildEnd {

@@ -105,9 +105,10 @@ export class Kernel {
   readonly #free = new Map<number, number[]>();
   #top = WASM_PAGE; // the first page stays unused, so that 0 is never a valid address
 
-  constructor(module: WebAssembly.Module) {
+  /** `code`: the compiled kernels. */
+  constructor(code: Uint8Array<ArrayBuffer>) {
     this.#memory = new WebAssembly.Memory({ initial: 1, maximum: KERNEL_MEMORY_LIMIT / WASM_PAGE, shared: true });
-    const instance = new WebAssembly.Instance(module, { env: { memory: this.#memory } });
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(code), { env: { memory: this.#memory } });
     this.fn = instance.exports as unknown as Exports; // the build exports exactly these
   }
 
@@ -151,7 +152,7 @@ let instance: Kernel | undefined;
 
 /** This thread's kernels, loaded on first use (under a millisecond). */
 export function kernel(): Kernel {
-  instance ??= new Kernel(new WebAssembly.Module(readFileSync(kernelFile())));
+  instance ??= new Kernel(readFileSync(kernelFile()));
   return instance;
 }
 

@@ -4,7 +4,7 @@ import { fsyncFolder } from '../base/durable-file.ts';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
 import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
-import { TRAILER_SIZE } from '../ltx/format.ts';
+import { MIN_FILE_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
 import { readTrailer } from '../ltx/page-index.ts';
 import { readIdentity } from '../replica/identity.ts';
 import { metaPathFor, saveRestoredState } from '../replica/local-state.ts';
@@ -226,13 +226,18 @@ class Restore {
     }
   }
 
-  /** Of the replica's newest level 0 file, if that is the state which was restored; else 0n. */
+  /** Of the replica's newest level 0 file, if that is the state which was restored; 0n if not, or if that file is damaged. */
   async #newestFileChecksum({ listing, plan, rebuilt }: Restored): Promise<Checksum> {
+    const unknown = checksum(0n);
     const file = newest(listing.filter(({ level }) => level === 0));
-    if (file?.maxTxid !== plan.txid) return checksum(0n);
+    if (file?.maxTxid !== plan.txid || file.sizeBytes < MIN_FILE_SIZE) return unknown;
     const bytes = new Uint8Array(TRAILER_SIZE);
     await readRange(this.#context, file.key, file.sizeBytes - TRAILER_SIZE, bytes);
-    return readTrailer(bytes, rebuilt.header).fileChecksum;
+    try {
+      return readTrailer(bytes, rebuilt.header).fileChecksum;
+    } catch {
+      return unknown; // the plan did without it
+    }
   }
 
   #result(outputPath: string, restored: Restored, movedAside: string[], durationMs: number): RestoreResult {

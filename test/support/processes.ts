@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -191,11 +191,23 @@ export function rivulet(t: TestContext, args: readonly string[], options?: Proce
   return new TestProcess(t, RIVULET, args, options);
 }
 
+/** Writes a configuration in which files are stored soon, beside the database; `settings` are more of its keys. */
+export function writeConfig(path: string, url: string, settings: Readonly<Record<string, string>> = {}): string {
+  const config = `${path}.rivulet-test.yml`;
+  const lines = Object.entries(settings).map(([key, value]) => `    ${key}: ${value}\n`);
+  const replica = `    replica: { url: '${url}', sync-interval: 100ms }\n`;
+  writeFileSync(config, `dbs:\n  - path: '${path}'\n${lines.join('')}${replica}`);
+  return config;
+}
+
 /** Starts `rivulet replicate`, quick to store, and waits until it has found out what the replica has. */
-export async function replicate(t: TestContext, path: string, url: string): Promise<TestProcess> {
-  const config = join(dirname(path), 'rivulet-test.yml');
-  writeFileSync(config, `dbs: [{ path: '${path}', replica: { url: '${url}', sync-interval: 100ms } }]\n`);
-  const process = rivulet(t, ['replicate', '-log-level', 'debug', '-config', config]);
+export async function replicate(
+  t: TestContext,
+  path: string,
+  url: string,
+  args: readonly string[] = [],
+): Promise<TestProcess> {
+  const process = rivulet(t, ['replicate', '-log-level', 'debug', '-config', writeConfig(path, url), ...args]);
   await process.says(/msg="replicating to"/);
   return process;
 }

@@ -4,7 +4,8 @@ import { accessSync, constants, mkdirSync, readdirSync, readFileSync, statSync }
 import { delimiter, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
-import { RIVULET, run, runOk } from './processes.ts';
+import { readLtx } from './ltx.ts';
+import { type Ended, RIVULET, run, runOk } from './processes.ts';
 
 /** A program that tests drive and that a machine may not have. */
 export interface Tool {
@@ -119,6 +120,21 @@ export function assertSameBytes(actual: Buffer, expected: Buffer, what: string):
   assert.fail(`${what}: ${actual.length} and ${expected.length} bytes; ${pages.length} pages differ: ${some}`);
 }
 
+// ---- Looking at what Rivulet says ----
+
+/** One clear error for a person, the documented status, and nothing of our insides. */
+export function assertClearError({ status, stdout, stderr }: Ended, message: RegExp): void {
+  assert.equal(status, 1, stdout + stderr);
+  assert.match(stderr, message);
+  assert.equal(stderr.match(/^Error: /gm)?.length, 1, `one error: ${stderr}`);
+  assertNoInsides(stdout + stderr);
+}
+
+/** No stack trace, and no defect reported. */
+export function assertNoInsides(output: string): void {
+  assert.doesNotMatch(output, /^\s+at .*:\d+|defect in Rivulet|Unhandled|TypeError|\bundefined\b|\[object/m);
+}
+
 // ---- Looking at replicas ----
 
 let restores = 0;
@@ -154,6 +170,17 @@ export function l0Names(replica: string): string[] {
   } catch {
     return [];
   }
+}
+
+export type L0Kind = 'image' | 'diff' | 'increment';
+
+/** What each level 0 file was made from, oldest first: the whole database, a comparison, or a range of the WAL. */
+export function l0Kinds(replica: string): L0Kind[] {
+  return l0Names(replica).map((name) => {
+    const { header } = readLtx(readFileSync(join(replica, 'ltx', '0', name)));
+    if (header.minTxid === 1n) return 'image';
+    return header.wal.size === 0n ? 'diff' : 'increment';
+  });
 }
 
 /** Fails unless the level 0 files follow each other without a gap. Returns the newest TXID. */
