@@ -63,19 +63,20 @@ export async function addIncrements(tool: Tool, place: Workplace, count: number)
     existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.ltx')).length : 0;
   const config = join(place.folder, 'config.yml');
   writeFileSync(config, JSON.stringify(quickConfig(place)));
-  const process = new LineProcess([tool.program, 'replicate', '-config', config], undefined, tool.env);
+  const replicator = new LineProcess([tool.program, 'replicate', '-config', config], undefined, tool.env);
   const db = new DatabaseSync(place.databasePath, { timeout: 10_000 });
   try {
     const rows = new Rows(db, INCREMENT_SEED);
     for (let before = stored(); before <= count; before = stored()) {
       write(db, rows);
       for (const until = Date.now() + STORED_LIMIT_MS; stored() === before; await sleep(5)) {
-        if (!process.running || Date.now() > until) throw new Error(`${tool.name} does not store:\n${process.log}`);
+        if (!replicator.running || Date.now() > until)
+          throw new Error(`${tool.name} does not store:\n${replicator.log}`);
       }
     }
   } finally {
     db.close();
-    await process.stop();
+    await replicator.stop();
   }
   const last = new DatabaseSync(place.databasePath);
   last.exec('PRAGMA wal_checkpoint(TRUNCATE)');

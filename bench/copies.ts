@@ -47,7 +47,13 @@ export class Workplace {
 export function plainCopies(original: string, work: string, sqlite3: Tool | undefined): Contender[] {
   const to = join(work, 'copy.db');
   const prepare = (): void => rmSync(to, { force: true });
-  const copy: Contender = { name: 'cp + fsync', command: copyCommand(original, to), env: process.env, prepare };
+  const copy: Contender = {
+    name: 'cp + fsync',
+    command: copyCommand(original, to),
+    env: process.env,
+    isScript: true,
+    prepare,
+  };
   if (!sqlite3) return [copy];
   const command = [sqlite3.program, original, `.backup '${to}'`];
   return [copy, { name: 'sqlite3 .backup', command, env: sqlite3.env, prepare }];

@@ -24,7 +24,10 @@ export async function measure(command: readonly string[], env: NodeJS.ProcessEnv
   const child = spawn('bash', ['-c', `TIMEFORMAT='%3R %3U %3S'; time "$@"`, 'bash', ...command], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true, // a group of its own, which can be ended as a whole
   });
+  const end = (): boolean => process.kill(-(child.pid ?? 0), 'SIGKILL');
+  process.once('exit', end);
   const memory = new PeakMemory(child.pid ?? 0);
   let log = '';
   for (const stream of [child.stdout, child.stderr]) {
@@ -35,7 +38,10 @@ export async function measure(command: readonly string[], env: NodeJS.ProcessEnv
   const status = await new Promise<number | string | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => resolve(signal ?? code));
-  }).finally(() => memory.stop());
+  }).finally(() => {
+    process.off('exit', end);
+    memory.stop();
+  });
   const lines = log.trimEnd().split('\n');
   const times = TIMES.exec(lines.findLast((line) => TIMES.test(line)) ?? '');
   if (status !== 0 || !times) throw new Error(`${command.join(' ')}: status ${status}\n${lines.slice(-10).join('\n')}`);

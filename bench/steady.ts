@@ -9,7 +9,7 @@ import { cpuSecondsOf, peakMibOf } from './measure.ts';
 import type { Tool } from './tools.ts';
 
 const WRITER = fileURLToPath(new URL('writer.ts', import.meta.url));
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 120_000;
 /** After the first image, so that none of its work is counted. */
 const SETTLE_MS = 1500;
 
@@ -28,7 +28,6 @@ export interface SteadyFigures {
   /** Of the tool, from the first commit until the last one is stored, s. */
   readonly cpuSeconds: number | undefined;
   readonly peakMib: number | undefined;
-  readonly files: number | undefined;
 }
 
 /** Streams with the tool's default settings; `tool` undefined: only the application. */
@@ -42,36 +41,71 @@ export async function steadyStream(
   const commits = settings.commitsPerSecond * settings.seconds;
   const writer = new Application(WRITER, place.databasePath, String(settings.commitsPerSecond), String(commits));
   const page = await writer.opened;
-  const stream = new Stream(writer);
-  const replicator =
-    tool && new LineProcess([tool.program, 'replicate', place.databasePath, place.replicaUrl], undefined, tool.env);
-  using _watch = tool && new StoredCommits(place.replicaPath, page, (file) => stream.add(file));
-  const pid = replicator?.pid ?? 0;
+  const replication = tool && new Replication(tool, place, writer, page);
   try {
-    const waitFor = async (what: string, done: () => boolean): Promise<void> => {
-      for (const until = Date.now() + settings.seconds * 1000 + LIMIT_MS; !done(); await sleep(10)) {
-        if (replicator && !replicator.running) throw new Error(`${tool.name} ended by itself:\n${replicator.log}`);
-        if (!writer.process.running) throw new Error(`the writer ended by itself:\n${writer.process.log}`);
-        if (Date.now() > until) throw new Error(`${tool?.name ?? 'the writer'}: ${what} did not come`);
-      }
-    };
-    if (tool) await waitFor('the first image', () => stream.files > 0);
+    await replication?.begun();
     await sleep(SETTLE_MS);
-    const cpuBefore = cpuSecondsOf(pid);
+    const cpuBefore = replication?.cpuSeconds;
     writer.process.write('go\n');
-    await waitFor('the last commit', () => stream.commits === commits);
-    if (tool) await waitFor('the last file', () => stream.stored === commits);
-    const cpuAfter = cpuSecondsOf(pid);
+    await waitUntil('the last commit', [writer.process], () => writer.commits === commits);
+    await replication?.stored(commits);
+    const cpuAfter = replication?.cpuSeconds;
     const madeMs = (writer.committedAtMs(commits) ?? 0) - (writer.committedAtMs(1) ?? 0);
     return {
-      lag: stream.lags,
+      lag: replication?.stream.lags,
       commit: distribution(writer.takenMs),
       commitsPerSecond: (1000 * (commits - 1)) / madeMs,
       cpuSeconds: cpuBefore === undefined || cpuAfter === undefined ? undefined : cpuAfter - cpuBefore,
-      peakMib: peakMibOf(pid),
-      files: tool && stream.files - 1,
+      peakMib: replication?.peakMib,
     };
   } finally {
-    await Promise.all([writer.process.kill(), replicator?.kill()]);
+    await Promise.all([writer.process.kill(), replication?.end()]);
+  }
+}
+
+/** A tool at work, and what it has stored as seen from outside. */
+class Replication {
+  readonly stream: Stream;
+  readonly #process: LineProcess;
+  readonly #watch: StoredCommits;
+
+  constructor(tool: Tool, place: Workplace, writer: Application, page: number) {
+    const stream = new Stream(writer);
+    this.stream = stream;
+    this.#process = new LineProcess(
+      [tool.program, 'replicate', place.databasePath, place.replicaUrl],
+      undefined,
+      tool.env,
+    );
+    this.#watch = new StoredCommits(place.replicaPath, page, (file) => stream.add(file));
+  }
+
+  get cpuSeconds(): number | undefined {
+    return cpuSecondsOf(this.#process.pid ?? 0);
+  }
+
+  get peakMib(): number | undefined {
+    return peakMibOf(this.#process.pid ?? 0);
+  }
+
+  begun(): Promise<void> {
+    return waitUntil('the first image', [this.#process], () => this.stream.files > 0);
+  }
+
+  stored(commits: number): Promise<void> {
+    return waitUntil('the last file', [this.#process], () => this.stream.stored === commits);
+  }
+
+  async end(): Promise<void> {
+    this.#watch[Symbol.dispose]();
+    await this.#process.kill();
+  }
+}
+
+async function waitUntil(what: string, needed: readonly LineProcess[], done: () => boolean): Promise<void> {
+  for (const until = Date.now() + LIMIT_MS; !done(); await sleep(10)) {
+    const ended = needed.find((process) => !process.running);
+    if (ended) throw new Error(`a process ended before ${what} came:\n${ended.log}`);
+    if (Date.now() > until) throw new Error(`${what} did not come in ${LIMIT_MS / 1000} s`);
   }
 }

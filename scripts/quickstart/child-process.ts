@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 /** Lines of a child's log that are kept, for the case that it fails. */
 const LOG_LINES = 20;
 
-/** A child process that is read line by line. Its stdin stays open for as long as this process lives. */
+/** A child process that is read line by line. It does not outlive this one: it is killed at the exit. */
 export class LineProcess {
   readonly #child: ChildProcess;
   readonly #log: string[] = [];
@@ -17,6 +17,9 @@ export class LineProcess {
     const [program = '', ...args] = command;
     const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env });
     this.#child = child;
+    const end = (): boolean => child.kill('SIGKILL');
+    process.once('exit', end);
+    child.once('close', () => process.off('exit', end));
     createInterface({ input: child.stdout }).on('line', onLine ?? ((line) => this.#note(line)));
     createInterface({ input: child.stderr }).on('line', (line) => this.#note(line));
     // A child that cannot be written to any more has ended, and says so itself.

@@ -3,7 +3,8 @@ import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, txid } from '../base/types.ts';
 import type { WalRange } from '../ltx/format.ts';
-import { PageBatch } from '../ltx/page-batch.ts';
+import { batchCapacity, type PageBatch } from '../ltx/page-batch.ts';
+import type { EncodedPages } from '../ltx/page-encoder.ts';
 import { type LocalPosition, StateJournal, spoolPathFor, type WalPosition } from '../replica/local-state.ts';
 import { type HashChanges, PageHashes } from '../replica/page-hashes.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
@@ -78,9 +79,15 @@ export class L0Maker {
   increment(follower: WalFollower, wal: WalReader): void {
     const { commit } = follower;
     const pgnos = this.#pagesToStore(follower);
-    using writer = this.#newFile('increment', follower, follower.pendingRange());
-    const changes: HashChanges = { pgnos, hashes: addPending(writer, follower, wal, pgnos) };
-    const file = writer.finish(this.#hashes.checksumAfter(commit, changes));
+    const hashes = new BigUint64Array(pgnos.length);
+    let hashed = 0;
+    using writer = this.#newFile('increment', follower, follower.pendingRange(), pgnos.length, (pages) => {
+      hashes.set(pages.hashes.subarray(0, pages.count), hashed);
+      hashed += pages.count;
+    });
+    addPending(writer, follower, wal, pgnos);
+    const changes: HashChanges = { pgnos, hashes };
+    const file = writer.finish(() => this.#hashes.checksumAfter(commit, changes));
     this.#hashes.apply(commit, changes);
     this.#announce(file, follower, (position) => this.#journal.append(position, changes, this.#hashes));
   }
@@ -108,15 +115,16 @@ export class L0Maker {
     const range: WalRange = { offset: BigInt(WAL_HEADER_SIZE), size: 0n, ...follower.salts() };
     const next = new PageHashes();
     next.resize(commit);
-    using writer = this.#newFile(kind, follower, range);
-    using batch = new PageBatch(pageSize);
+    using writer = this.#newFile(kind, follower, range, kind === 'image' ? commit : 0);
+    const capacity = batchCapacity(pageSize);
     let stored = 0;
     let sinceTurn = 0;
-    for (let first = 1; first <= commit; first += batch.capacity) {
-      const count = Math.min(batch.capacity, commit - first + 1);
+    for (let first = 1; first <= commit; first += capacity) {
+      const count = Math.min(capacity, commit - first + 1);
+      const batch = writer.batch();
       snapshot.readRun(batch, first, count);
-      const kept = this.#keepDifferent(batch, count, next);
-      if (kept > 0) writer.add(batch, kept);
+      const kept = this.#keepDifferent(batch, first, count, next);
+      if (kept > 0) writer.add(kept);
       stored += kept;
       sinceTurn += count * pageSize;
       if (sinceTurn < TURN_BYTES) continue;
@@ -127,7 +135,7 @@ export class L0Maker {
       this.#rebase(this.#position, follower);
       return;
     }
-    const file = writer.finish(next.databaseChecksum);
+    const file = writer.finish(() => next.databaseChecksum);
     this.#log.log('info', kind === 'image' ? 'read the whole database' : 'the database differs from the replica', {
       pages: stored,
       of: commit,
@@ -138,16 +146,16 @@ export class L0Maker {
   }
 
   /** Notes the hash of every page of a batch, and moves those that the replica has otherwise to its front. */
-  #keepDifferent(batch: PageBatch, count: number, next: PageHashes): number {
+  #keepDifferent(batch: PageBatch, first: number, count: number, next: PageHashes): number {
     const image = this.#position === undefined;
     const lock = lockPageNumber(batch.pageSize);
-    batch.hash(count);
+    const hashes = batch.hashes.subarray(0, count);
+    next.setNew(first, hashes, batch.hash(count));
+    if (!image && Buffer.compare(this.#hashes.bytes(first, count), next.bytes(first, count)) === 0) return 0;
     let kept = 0;
     for (let i = 0; i < count; i++) {
-      const pgno = batch.pgnos[i] ?? 0;
-      const hash = batch.hashes[i] ?? 0n;
-      next.set(pgno, hash);
-      if (pgno !== lock && (image || hash !== this.#hashes.get(pgno))) batch.keep(i, kept++);
+      const pgno = first + i;
+      if (pgno !== lock && (image || hashes[i] !== this.#hashes.get(pgno))) batch.keep(i, kept++);
     }
     return kept;
   }
@@ -159,10 +167,16 @@ export class L0Maker {
     this.#journal.fold(this.#position, this.#hashes);
   }
 
-  #newFile(kind: L0Kind, follower: WalFollower, wal: WalRange): L0Writer {
+  #newFile(
+    kind: L0Kind,
+    follower: WalFollower,
+    wal: WalRange,
+    pages: number,
+    onPages?: (pages: EncodedPages) => void,
+  ): L0Writer {
     const id = txid((this.#position?.txid ?? 0n) + 1n);
     const { pageSize, commit } = follower;
-    return new L0Writer(this.#spoolPath, { kind, txid: id, pageSize, commit, wal });
+    return new L0Writer(this.#spoolPath, { kind, txid: id, pageSize, commit, wal }, pages * pageSize, onPages);
   }
 
   /** The file is whole in the spool: record it, then tell. Once told it may be stored, so the record comes first. */
@@ -192,19 +206,14 @@ export class L0Maker {
 }
 
 /** Adds the chosen pages to a file: pending ones from memory or their frame, others as the database has them. */
-function addPending(
-  writer: L0Writer,
-  follower: WalFollower,
-  wal: WalReader,
-  pgnos: Uint32Array,
-): BigUint64Array<ArrayBuffer> {
+function addPending(writer: L0Writer, follower: WalFollower, wal: WalReader, pgnos: Uint32Array): void {
   const { pending } = follower;
   const unwritten = pgnos.filter((pgno) => !pending.has(pgno));
   const grown = unwritten.length > 0 ? follower.unwrittenPages(unwritten, wal) : undefined;
-  const hashes = new BigUint64Array(pgnos.length);
-  using batch = new PageBatch(follower.pageSize);
-  for (let at = 0; at < pgnos.length; at += batch.capacity) {
-    const count = Math.min(batch.capacity, pgnos.length - at);
+  const capacity = batchCapacity(follower.pageSize);
+  for (let at = 0; at < pgnos.length; at += capacity) {
+    const count = Math.min(capacity, pgnos.length - at);
+    const batch = writer.batch();
     for (let i = 0; i < count; i++) {
       const pgno = pgnos[at + i] ?? 0;
       const source = pending.source(pgno);
@@ -214,10 +223,8 @@ function addPending(
       else if ('slot' in source) target.set(pending.slot(source.slot));
       else wal.readPage(source.frame, target);
     }
-    writer.add(batch, count);
-    hashes.set(batch.hashes.subarray(0, count), at);
+    writer.add(count);
   }
-  return hashes;
 }
 
 function walPosition(follower: WalFollower): WalPosition {

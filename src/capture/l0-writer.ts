@@ -1,10 +1,13 @@
 import * as fs from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fsyncFolder, writeFully } from '../base/durable-file.ts';
 import { type Checksum, checksum, type Txid } from '../base/types.ts';
+import { EncodePool } from '../ltx/encode-pool.ts';
 import { LtxEncoder } from '../ltx/encoder.ts';
 import { FLAG_NO_CHECKSUM, formatLtxName, HEADER_SIZE, parseLtxName, type WalRange } from '../ltx/format.ts';
 import type { PageBatch } from '../ltx/page-batch.ts';
+import type { EncodedPages } from '../ltx/page-encoder.ts';
 
 /** What an L0 file was made from: a range of the WAL, a comparison with what the replica has, or the whole database. */
 export type L0Kind = 'increment' | 'diff' | 'image';
@@ -32,39 +35,90 @@ export interface L0Fields {
   readonly wal: WalRange;
 }
 
-/** Writes one L0 file into the spool. Either {@link finish} makes it appear whole, or nothing of it stays. */
+/** Starting other threads pays for itself from this many bytes of pages on. */
+const PARALLEL_FROM_BYTES = 32 * 1024 * 1024;
+/** Most encoding threads beside the capture's own. */
+const MAX_THREADS = 3;
+/** Written bytes are sent to the disk after each of these, so that the last fsync finds little left to do. */
+const FLUSH_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Writes one L0 file into the spool: fill {@link batch}, {@link add} it, again and again, then {@link finish}. Either the
+ * file appears whole, or nothing of it stays.
+ */
 export class L0Writer {
   readonly #fields: L0Fields;
   readonly #path: string;
   readonly #staged: string;
   readonly #encoder: LtxEncoder;
+  readonly #pool: EncodePool;
+  readonly #onPages: (pages: EncodedPages) => void;
   readonly #fd: number;
   #offset = HEADER_SIZE;
+  #flushedTo = HEADER_SIZE;
+  #flushing = false;
   #open = true;
 
-  constructor(spoolPath: string, fields: L0Fields) {
+  /** `bytes`: about how much will be added. `onPages` is told of the pages, in order, as they are written. */
+  constructor(
+    spoolPath: string,
+    fields: L0Fields,
+    bytes: number,
+    onPages: (pages: EncodedPages) => void = () => undefined,
+  ) {
     this.#fields = fields;
     this.#path = join(spoolPath, formatLtxName(fields.txid, fields.txid));
     this.#staged = `${this.#path}.tmp`;
-    this.#encoder = new LtxEncoder({ pageSize: fields.pageSize, commit: fields.commit });
-    try {
-      fs.mkdirSync(spoolPath, { recursive: true, mode: 0o700 });
-      this.#fd = fs.openSync(this.#staged, 'w', 0o600);
-    } catch (error) {
-      this.#encoder[Symbol.dispose]();
-      throw error;
+    this.#onPages = onPages;
+    fs.mkdirSync(spoolPath, { recursive: true, mode: 0o700 });
+    this.#fd = fs.openSync(this.#staged, 'w', 0o600);
+    this.#encoder = new LtxEncoder(fields);
+    const threads = bytes < PARALLEL_FROM_BYTES ? 0 : Math.min(availableParallelism() - 1, MAX_THREADS);
+    this.#pool = new EncodePool(fields.pageSize, 'block', threads);
+  }
+
+  /** A batch to fill with the next pages. */
+  batch(): PageBatch {
+    for (;;) {
+      const batch = this.#pool.batch();
+      if (batch) return batch;
+      this.#writeNext();
     }
   }
 
-  /** Adds the first `count` pages of a batch and fills its hashes. */
-  add(batch: PageBatch, count: number): void {
-    const bytes = this.#encoder.encode(batch, count);
-    writeFully(this.#fd, bytes, this.#offset);
-    this.#offset += bytes.length;
+  /** Adds the first `count` pages of the batch. */
+  add(count: number): void {
+    this.#pool.submit(count);
+    while (this.#pool.hasResult) this.#writeNext();
   }
 
-  finish(databaseChecksum: Checksum): SpooledFile {
+  /** Writes the oldest batch that is on its way; false when none is. */
+  #writeNext(): boolean {
+    const pages = this.#pool.take();
+    if (!pages) return false;
+    this.#encoder.append(pages);
+    writeFully(this.#fd, pages.bytes, this.#offset);
+    this.#offset += pages.bytes.length;
+    this.#onPages(pages);
+    this.#flush();
+    return true;
+  }
+
+  /** Starts sending what was written to the disk, while the next pages are encoded. Only a head start: finish() fsyncs. */
+  #flush(): void {
+    if (this.#flushing || this.#offset - this.#flushedTo < FLUSH_BYTES) return;
+    this.#flushing = true;
+    this.#flushedTo = this.#offset;
+    fs.fdatasync(this.#fd, () => {
+      this.#flushing = false;
+      if (!this.#open) fs.closeSync(this.#fd);
+    });
+  }
+
+  /** Ends the file. `databaseChecksum` is asked for once every page has been told of. */
+  finish(databaseChecksum: () => Checksum): SpooledFile {
     const { kind, txid, pageSize, commit, wal } = this.#fields;
+    while (this.#writeNext());
     const timestampMs = Date.now();
     const done = this.#encoder.finish({
       flags: FLAG_NO_CHECKSUM,
@@ -76,7 +130,7 @@ export class L0Writer {
       preApplyChecksum: checksum(0n),
       wal,
       nodeId: 0n,
-      databaseChecksum,
+      databaseChecksum: databaseChecksum(),
     });
     for (const bytes of done.tail) {
       writeFully(this.#fd, bytes, this.#offset);
@@ -100,13 +154,14 @@ export class L0Writer {
 
   /** Closes; removes what was not finished. */
   [Symbol.dispose](): void {
+    this.#pool[Symbol.dispose]();
     this.#close();
     fs.rmSync(this.#staged, { force: true });
-    this.#encoder[Symbol.dispose]();
   }
 
   #close(): void {
-    if (this.#open) fs.closeSync(this.#fd);
+    // Not under a flush that still runs: the number could already be another file's.
+    if (this.#open && !this.#flushing) fs.closeSync(this.#fd);
     this.#open = false;
   }
 }

@@ -102,14 +102,21 @@ export class Region {
 export class Kernel {
   readonly fn: Exports;
   readonly #memory: WebAssembly.Memory;
+  readonly #code: Uint8Array<ArrayBuffer>;
   readonly #free = new Map<number, number[]>();
   #top = WASM_PAGE; // the first page stays unused, so that 0 is never a valid address
 
   /** `code`: the compiled kernels. */
   constructor(code: Uint8Array<ArrayBuffer>) {
     this.#memory = new WebAssembly.Memory({ initial: 1, maximum: KERNEL_MEMORY_LIMIT / WASM_PAGE, shared: true });
+    this.#code = code;
     const instance = new WebAssembly.Instance(new WebAssembly.Module(code), { env: { memory: this.#memory } });
     this.fn = instance.exports as unknown as Exports; // the build exports exactly these
+  }
+
+  /** What another thread needs to work on this memory: see {@link attachKernel}. */
+  share(): SharedKernel {
+    return { code: this.#code, memory: this.#memory };
   }
 
   /** Takes memory: at least `byteLength` bytes, zeroed only when fresh. Dispose of it when done. */
@@ -140,6 +147,19 @@ export class Kernel {
     this.#top = end;
     return start;
   }
+}
+
+/** The kernels' code and one thread's memory, on their way to another thread. */
+export interface SharedKernel {
+  readonly code: Uint8Array<ArrayBuffer>;
+  readonly memory: unknown;
+}
+
+/** Kernels that work on the memory of another thread, which alone gives out pieces of it. */
+export function attachKernel(shared: SharedKernel): Pick<Kernel, 'fn'> {
+  const memory = shared.memory as WebAssembly.Memory; // Kernel.share put it there
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(shared.code), { env: { memory } });
+  return { fn: instance.exports as unknown as Exports }; // the build exports exactly these
 }
 
 /** Powers of two and the three steps between them: few classes, so regions are found again, and at most a quarter is lost. */

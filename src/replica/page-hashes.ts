@@ -53,6 +53,18 @@ export class PageHashes {
     this.#table[pgno - 1] = hash;
   }
 
+  /** Sets the hashes of pages that are still unknown, from `first` on; `xor` is the XOR of `values`. */
+  setNew(first: number, values: BigUint64Array, xor: bigint): void {
+    this.#table.set(values, first - 1);
+    this.#xor ^= xor;
+  }
+
+  /** The hashes of `count` pages from `first` on, as bytes; shorter where the table ends. */
+  bytes(first: number, count: number): Uint8Array {
+    const known = this.#table.subarray(first - 1, Math.min(first - 1 + count, this.#pageCount));
+    return new Uint8Array(known.buffer, known.byteOffset, known.byteLength);
+  }
+
   /** What {@link databaseChecksum} would be after {@link apply}; changes nothing. */
   checksumAfter(pageCount: number, changes: HashChanges): Checksum {
     let xor = this.#xor;

@@ -1,9 +1,19 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import {
   eventually,
   RIVULET,
@@ -237,6 +247,23 @@ describe('a database that changes its place while it is replicated', { skip: ski
     again.close();
   });
 
+  test('something that is no database is put in its place: said, and it goes on once the database is back', async (t) => {
+    const place = new Place(t);
+    const db = await place.replicated();
+    const process = await replicate(t, place.path, place.url);
+    insertRows(db, 10);
+    await place.untilStored();
+    db.close();
+    renameSync(place.path, join(place.folder, 'aside.db'));
+    writeFileSync(place.path, 'Not a database. '.repeat(100));
+    await process.says(/level=ERROR .*not a SQLite database/);
+    renameSync(join(place.folder, 'aside.db'), place.path);
+    const again = openDatabase(place.path);
+    insertRows(again, 3);
+    await place.endWhole(process);
+    again.close();
+  });
+
   test('it is deleted and made anew: that is waited for, and the replica follows', async (t) => {
     const place = new Place(t);
     const db = await place.replicated();
@@ -256,6 +283,43 @@ describe('a database that changes its place while it is replicated', { skip: ski
     insertRows(again, 7);
     await place.endWhole(process);
     again.close();
+  });
+});
+
+describe('a database that is reached in unusual ways', { skip: skipWithout(SQLITE3) }, () => {
+  test('through a symbolic link: it is replicated like any other', async (t) => {
+    const place = new Place(t);
+    mkdirSync(join(place.folder, 'real'));
+    const db = createDatabase(join(place.folder, 'real', 'data.db'));
+    symlinkSync(join('real', 'data.db'), place.path);
+    const process = await replicate(t, place.path, place.url);
+    insertRows(db, 10);
+    await place.endWhole(process);
+    db.close();
+  });
+
+  test('by names with spaces, quotes and signs that mean something in URLs', async (t) => {
+    const place = new Place(t);
+    const folder = join(place.folder, `o'clock "1" ü %20`);
+    mkdirSync(folder);
+    const path = join(folder, 'a?b #c&d.db');
+    const db = createDatabase(path);
+    insertRows(db, 10);
+    const url = pathToFileURL(join(folder, 'the replica?')).href;
+    await replicateOnce(t, path, url);
+    assert.equal(await dump(t, await restoreReplica(t, place.folder, url)), await dump(t, path));
+    assert.deepEqual(l0Kinds(join(folder, 'the replica?')), ['image']);
+    db.close();
+  });
+
+  test('by two processes of one machine: the second is refused, the first goes on', async (t) => {
+    const place = new Place(t);
+    const db = await place.replicated();
+    const first = await replicate(t, place.path, place.url);
+    await place.refused(/replicates .*app\.db already/);
+    insertRows(db, 5);
+    await place.endWhole(first);
+    db.close();
   });
 });
 
@@ -315,8 +379,9 @@ describe('a replica that is not whole', { skip: skipWithout(SQLITE3) }, () => {
     }
     db.close();
     rmSync(place.l0(2));
-    const before = contentsOf(place.replica);
     await place.restoreRefused(/gap: .*0000000000000003.*are missing/);
+    const before = contentsOf(place.replica);
+    await place.refused(/gap/);
     const target = join(place.folder, 'before-the-gap.db');
     const { status } = await run(t, RIVULET, ['restore', '-txid', '0000000000000002', '-o', target, place.url]);
     assert.equal(status, 0);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { checksum, txid } from '../../src/base/types.ts';
-import { crcOf, type PageEncoding } from '../../src/ltx/encoder.ts';
+import { crcOf } from '../../src/ltx/encoder.ts';
 import {
   decodeHeader,
   formatLtxName,
@@ -12,6 +12,7 @@ import {
   TRAILER_SIZE,
 } from '../../src/ltx/format.ts';
 import { LtxError } from '../../src/ltx/ltx-error.ts';
+import type { PageEncoding } from '../../src/ltx/page-encoder.ts';
 import { decodePageIndex, locateIndex, readTrailer } from '../../src/ltx/page-index.ts';
 import { lockPageNumber } from '../../src/sqlite/lock-page.ts';
 import { header, makeLtx, type Page, readLtx } from '../support/ltx.ts';
@@ -105,6 +106,14 @@ describe('LTX files', () => {
       }),
       { numRuns: 40 },
     );
+  });
+
+  test('the same pages give the same bytes on several threads', () => {
+    const pages = Array.from({ length: 600 }, (_, i) => ({ pgno: i + 1, bytes: pageBytes(4096, i) }));
+    const head = header({ pageSize: 4096, commit: 600 });
+    const alone = makeLtx(head, pages, { batchPages: 7 });
+    for (let round = 0; round < 3; round++)
+      assert.deepEqual(makeLtx(head, pages, { batchPages: 7, threads: 2 }), alone);
   });
 
   test('the file checksum is that of the uncompressed bytes, computed the plain way', () => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { CHECKSUM_FLAG, type Checksum, checksum, txid } from '../../src/base/types.ts';
-import type { PageEncoding } from '../../src/ltx/encoder.ts';
+import type { PageEncoding } from '../../src/ltx/page-encoder.ts';
 import { PageBatch } from '../../src/ltx/page-batch.ts';
 import { FILE_LAYOUT, type Level } from '../../src/replica/layout.ts';
 import { lockPageNumber } from '../../src/sqlite/lock-page.ts';

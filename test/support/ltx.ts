@@ -1,8 +1,10 @@
 import { CHECKSUM_FLAG, type Checksum, checksum, txid } from '../../src/base/types.ts';
 import { LtxDecoder } from '../../src/ltx/decoder.ts';
-import { LtxEncoder, type PageEncoding } from '../../src/ltx/encoder.ts';
+import { EncodePool } from '../../src/ltx/encode-pool.ts';
+import { LtxEncoder } from '../../src/ltx/encoder.ts';
 import { FLAG_NO_CHECKSUM, HEADER_SIZE, type LtxHeader, type LtxTrailer, NO_WAL_RANGE } from '../../src/ltx/format.ts';
-import { batchCapacity, PageBatch } from '../../src/ltx/page-batch.ts';
+import { batchCapacity } from '../../src/ltx/page-batch.ts';
+import type { PageEncoding } from '../../src/ltx/page-encoder.ts';
 
 export interface Page {
   readonly pgno: number;
@@ -27,24 +29,31 @@ export function header(fields: Partial<LtxHeader> & Pick<LtxHeader, 'pageSize' |
 export function makeLtx(
   head: LtxHeader,
   pages: readonly Page[],
-  options: { encoding?: PageEncoding; batchPages?: number; postApplyChecksum?: Checksum } = {},
+  options: { encoding?: PageEncoding; batchPages?: number; threads?: number; postApplyChecksum?: Checksum } = {},
 ): Buffer {
-  using encoder = new LtxEncoder({
-    pageSize: head.pageSize,
-    commit: head.commit,
-    encoding: options.encoding ?? 'block',
-  });
-  using batch = new PageBatch(head.pageSize);
+  const encoder = new LtxEncoder(head);
+  using pool = new EncodePool(head.pageSize, options.encoding ?? 'block', options.threads ?? 0);
   const step = options.batchPages ?? batchCapacity(head.pageSize);
   const parts: Uint8Array[] = [];
+  const takeOne = (): boolean => {
+    const encoded = pool.take();
+    if (encoded) {
+      encoder.append(encoded);
+      parts.push(Uint8Array.from(encoded.bytes));
+    }
+    return encoded !== undefined;
+  };
   for (let at = 0; at < pages.length; at += step) {
     const some = pages.slice(at, at + step);
-    some.forEach((page, i) => {
+    let batch = pool.batch();
+    for (; !batch; batch = pool.batch()) takeOne();
+    for (const [i, page] of some.entries()) {
       batch.pgnos[i] = page.pgno;
       batch.bytes.set(page.bytes, i * head.pageSize);
-    });
-    parts.push(Uint8Array.from(encoder.encode(batch, some.length)));
+    }
+    pool.submit(some.length);
   }
+  while (takeOne());
   const done = encoder.finish(head, options.postApplyChecksum);
   const file = Buffer.concat([done.head, ...parts, ...done.tail]);
   if (file.length !== done.sizeBytes || done.head.length !== HEADER_SIZE)

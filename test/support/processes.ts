@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 /** Only there to end a test that would hang: no test passes or fails by how fast something is. */
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 60_000;
 const POLL_MS = 25;
 
 export interface ProcessOptions {
@@ -127,14 +127,26 @@ export class TestProcess {
   }
 }
 
-/** Runs a process to its end. */
+/** Runs a process to its end; one that does not end by itself is killed, and that is an error. */
 export async function run(
   t: TestContext,
   file: string,
   args: readonly string[],
   options?: ProcessOptions,
 ): Promise<Ended> {
-  return new TestProcess(t, file, args, options).ended;
+  const process = new TestProcess(t, file, args, options);
+  let endless = false;
+  const timer = setTimeout(() => {
+    endless = true;
+    process.signal('SIGKILL');
+  }, LIMIT_MS);
+  try {
+    const ended = await process.ended;
+    if (endless) throw new Error(`${file} ${args.join(' ')} does not end by itself:\n${process.output}`);
+    return ended;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Runs a process to its end, which must be status 0; returns its standard output. */

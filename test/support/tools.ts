@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
 import { readLtx } from './ltx.ts';
-import { type Ended, RIVULET, run, runOk } from './processes.ts';
+import { type Ended, RIVULET, run, runOk, TestProcess } from './processes.ts';
 
 /** A program that tests drive and that a machine may not have. */
 export interface Tool {
@@ -14,7 +14,7 @@ export interface Tool {
 }
 
 export const SQLITE3: Tool = { name: 'the sqlite3 command line tool', path: onPath('sqlite3') };
-export const UNSHARE: Tool = { name: 'unshare -m with tmpfs mounts (needs root)', path: unshareThatMounts() };
+export const UNSHARE: Tool = { name: 'unshare and nsenter that may mount a tmpfs (root)', path: unshareThatMounts() };
 
 /** For a test's `skip` option: false, or a loud reason naming what is missing. */
 export function skipWithout(...tools: readonly Tool[]): string | false {
@@ -45,9 +45,40 @@ export function isExecutable(path: string): boolean {
 }
 
 function unshareThatMounts(): string | undefined {
-  const path = onPath('unshare');
+  const path = onPath('nsenter') && onPath('unshare');
   const mounts = path && spawnSync(path, ['-m', 'sh', '-c', 'mount -t tmpfs -o size=64k none /mnt']).status === 0;
   return mounts ? path : undefined;
+}
+
+/** A small disk of its own, mounted where only the processes see it that are started through {@link inside}. */
+export class SmallDisk {
+  readonly #t: TestContext;
+  readonly #path: string;
+  readonly #holder: TestProcess;
+
+  constructor(t: TestContext, path: string, holder: TestProcess) {
+    this.#t = t;
+    this.#path = path;
+    this.#holder = holder;
+  }
+
+  static async mount(t: TestContext, path: string, sizeBytes: number): Promise<SmallDisk> {
+    mkdirSync(path);
+    const script = 'mount -t tmpfs -o size="$2" none "$1" && echo mounted && exec sleep 3600';
+    const holder = new TestProcess(t, pathOf(UNSHARE), ['-m', 'sh', '-c', script, 'sh', path, String(sizeBytes)]);
+    await holder.says(/mounted/);
+    return new SmallDisk(t, path, holder);
+  }
+
+  /** The program and arguments that run this command line where the disk is. */
+  inside(command: readonly string[]): readonly [string, readonly string[]] {
+    return ['nsenter', [`--mount=/proc/${this.#holder.pid}/ns/mnt`, '--', ...command]];
+  }
+
+  /** Changes its mount options: `size=64m`, `ro`. */
+  async remount(options: string): Promise<void> {
+    await runOk(this.#t, ...this.inside(['mount', '-o', `remount,${options}`, this.#path]));
+  }
 }
 
 // ---- Looking at databases ----

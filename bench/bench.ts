@@ -1,0 +1,106 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { messageOf } from '../src/base/errors.ts';
+import { formatJson } from '../src/cli/format.ts';
+import { databaseOf } from './database.ts';
+import { goalsOf } from './goals.ts';
+import { describeMachine } from './machine.ts';
+import { type Results, SECTIONS, type Section, type Setting } from './sections.ts';
+import { printGoals, printSection, printSetting } from './tables.ts';
+import { litestream, rivulet, sqlite3 } from './tools.ts';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const CACHE = join(here, '.cache');
+
+const USAGE = `npm run bench [-- FLAGS]
+
+  --quick        a database of 64 MiB, one run of each, 3 seconds of commits
+  --runs N       runs of each (default 3)
+  --only NAMES   some of: ${SECTIONS.map(({ name }) => name).join(', ')}
+  --json FILE    where the results go (default bench/results.json; with --quick or --only nowhere)
+
+Litestream is looked for in RIVULET_TEST_LITESTREAM, in .tools and on PATH.
+`;
+
+interface Flags {
+  readonly quick: boolean;
+  readonly runs: number;
+  readonly sections: readonly Section[];
+  readonly json: string | undefined;
+}
+
+/** Runs the benchmark; returns the exit status: 0 when it came to its end, whatever the figures. */
+export async function bench(argv: readonly string[]): Promise<number> {
+  let flags: Flags | undefined;
+  try {
+    flags = readFlags(argv);
+  } catch (error) {
+    process.stderr.write(`Error: ${messageOf(error)}\n\n${USAGE}`);
+    return 1;
+  }
+  if (!flags) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  mkdirSync(CACHE, { recursive: true });
+  const work = mkdtempSync(join(CACHE, 'work-'));
+  const clear = (): void => rmSync(work, { recursive: true, force: true });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
+  process.once('exit', clear);
+  await runSections(flags, work);
+  return 0;
+}
+
+function readFlags(argv: readonly string[]): Flags | undefined {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      quick: { type: 'boolean', default: false },
+      runs: { type: 'string' },
+      only: { type: 'string' },
+      json: { type: 'string' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) return undefined;
+  const { quick, only } = values;
+  const runs = Number(values.runs ?? (quick ? 1 : 3));
+  if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1: ${values.runs}`);
+  const json = values.json ?? (quick || only ? undefined : join(here, 'results.json'));
+  return { quick, runs, sections: only === undefined ? SECTIONS : only.split(',').map(sectionOf), json };
+}
+
+function sectionOf(name: string): Section {
+  const section = SECTIONS.find((known) => known.name === name);
+  if (!section) throw new Error(`--only takes ${SECTIONS.map((known) => known.name).join(', ')}: ${name}`);
+  return section;
+}
+
+async function runSections({ quick, runs, sections, json }: Flags, work: string): Promise<void> {
+  const databaseMib = quick ? 64 : 512;
+  const setting: Setting = {
+    work,
+    runs,
+    databaseMib,
+    database: databaseOf(CACHE, databaseMib),
+    smallDatabase: databaseOf(CACHE, 64),
+    stream: { commitsPerSecond: 400, seconds: quick ? 3 : 10 },
+    rivulet: rivulet(),
+    litestream: litestream(),
+    sqlite3: sqlite3(),
+  };
+  printSetting(setting);
+  const results: Results = {};
+  for (const section of sections) {
+    const result = await section.run(setting);
+    results[section.name] = result;
+    printSection(section, result, setting);
+  }
+  const goals = goalsOf(results);
+  printGoals(goals, setting);
+  if (json === undefined) return;
+  writeFileSync(json, formatJson({ ...describeMachine(setting), results, goals }));
+  process.stdout.write(`\nwritten to ${json}\n`);
+}

@@ -1,0 +1,78 @@
+import type { Figures } from './figures.ts';
+import type { Result, Results } from './sections.ts';
+import type { SteadyFigures } from './steady.ts';
+
+/** A promise that the figures must keep. */
+export interface Goal {
+  readonly goal: string;
+  readonly measured: string;
+  readonly met: boolean;
+}
+
+const LEAST_TIMES_AS_FAST = 4;
+const MOST_MIB = 200;
+const MOST_LAG_MS = 1000;
+const MOST_STARTS = 2;
+
+/** The goals that these results speak about. */
+export function goalsOf(results: Results): Record<string, Goal> {
+  const goals: Record<string, Goal> = {};
+  for (const [name, work] of [
+    ['first', 'first replication'],
+    ['restore', 'restore'],
+    ['increments', 'restore with increments'],
+  ] as const) {
+    const ours = bulkOf(results[name], 'rivulet');
+    const theirs = bulkOf(results[name], 'litestream');
+    if (ours && theirs) goals[`${name}Speed`] = speedGoal(work, ours, theirs);
+    if (ours?.peakMib !== undefined) goals[`${name}Memory`] = memoryGoal(work, ours.peakMib);
+  }
+  const lag = steadyOf(results.stream, 'rivulet')?.lag;
+  if (lag) goals.streamLag = lagGoal(lag.mostMs);
+  const start = bulkOf(results.start, 'rivulet');
+  const node = bulkOf(results.start, 'node -e 0');
+  if (start && node) goals.startTime = startGoal(start, node);
+  return goals;
+}
+
+function bulkOf(result: Result | undefined, name: string): Figures | undefined {
+  return result?.kind === 'bulk' ? result.by[name] : undefined;
+}
+
+function steadyOf(result: Result | undefined, name: string): SteadyFigures | undefined {
+  return result?.kind === 'steady' ? result.by[name] : undefined;
+}
+
+function speedGoal(work: string, ours: Figures, theirs: Figures): Goal {
+  const times = theirs.medianSeconds / ours.medianSeconds;
+  return {
+    goal: `${work}: at least ${LEAST_TIMES_AS_FAST} times as fast as Litestream`,
+    measured: `${times.toFixed(1)} times`,
+    met: times >= LEAST_TIMES_AS_FAST,
+  };
+}
+
+function memoryGoal(work: string, peakMib: number): Goal {
+  return {
+    goal: `${work}: memory under ${MOST_MIB} MiB`,
+    measured: `${Math.round(peakMib)} MiB`,
+    met: peakMib < MOST_MIB,
+  };
+}
+
+function lagGoal(mostMs: number): Goal {
+  return {
+    goal: 'steady stream: every commit stored within 1 s',
+    measured: `${(mostMs / 1000).toFixed(2)} s at most`,
+    met: mostMs <= MOST_LAG_MS,
+  };
+}
+
+function startGoal(ours: Figures, node: Figures): Goal {
+  const times = ours.medianSeconds / node.medianSeconds;
+  return {
+    goal: `start-up with nothing to do: at most ${MOST_STARTS} times node -e 0`,
+    measured: `${times.toFixed(2)} times`,
+    met: times <= MOST_STARTS,
+  };
+}

