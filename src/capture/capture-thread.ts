@@ -36,6 +36,11 @@ export class CaptureThread {
     this.#died.promise.catch(() => undefined); // whoever asks for it hears of it
   }
 
+  /** Starts the thread ahead of the first database: that takes as long as finding out where to start. */
+  warmUp(): void {
+    this.#worker ??= this.#start();
+  }
+
   /** Rejects when the thread dies by itself: nothing is captured any more. */
   get died(): Promise<never> {
     return this.#died.promise;

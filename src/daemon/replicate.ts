@@ -43,6 +43,7 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   }
   using signals = new ShutdownSignals();
   const thread = new CaptureThread();
+  thread.warmUp();
   const replications: DatabaseReplication[] = [];
   let reason: Reason | undefined;
   let failure: unknown;
