@@ -189,7 +189,7 @@ export class DatabaseCapture {
     this.#checkStillThere(follower);
     if (this.#suspended !== undefined && !(await this.#resume(follower, this.#suspended))) return;
     try {
-      if (!follower.isCaught(follower.head())) follower.move();
+      this.#moveIfDue(follower);
       this.#cutIfDue(follower);
       this.#checkpointIfDue(follower);
     } catch (error) {
@@ -210,6 +210,15 @@ export class DatabaseCapture {
     this.#lastCheckMs = now;
     if (this.#identity && follower.stillThere(this.#identity)) return;
     throw new NotReady('the database was removed or replaced');
+  }
+
+  /**
+   * Moves for new commits, and when somebody else's checkpoint has backfilled the whole WAL: the reader then gets
+   * read-lock 0, and the application's RESTART or TRUNCATE, which waits for that with the write lock in its hands, goes on.
+   */
+  #moveIfDue(follower: WalFollower): void {
+    const head = follower.head();
+    if (!follower.isCaught(head) || (head.backfilled === head.mxFrame && !follower.rests)) follower.move();
   }
 
   #cutIfDue(follower: WalFollower): void {
@@ -233,11 +242,6 @@ export class DatabaseCapture {
     const large = head.mxFrame >= minCheckpointPages;
     const late = checkpointIntervalMs > 0 && now - this.#lastHandoverMs >= checkpointIntervalMs;
     if (!quiet && !large && !late) return;
-    if (head.backfilled === head.mxFrame) {
-      // Somebody else's checkpoint did the work: beginning anew is enough to rest on read-lock 0.
-      follower.move();
-      return;
-    }
     const outcome = follower.handOver();
     // Another reader is in the way: carry on, and try again later.
     if (outcome === 'blocked') this.#handoverNotBeforeMs = now + BLOCKED_HANDOVER_PAUSE_MS;
@@ -283,8 +287,9 @@ export class DatabaseCapture {
   // ---- Waiting and ending ----
 
   #isIdle(follower: WalFollower): boolean {
-    const { pending, lastFrameMs } = follower;
-    return this.#suspended === undefined && pending.count === 0 && performance.now() - lastFrameMs > IDLE_MS;
+    const { pending, lastFrameMs, rests } = follower;
+    const quiet = pending.count === 0 && performance.now() - lastFrameMs > IDLE_MS;
+    return this.#suspended === undefined && quiet && rests;
   }
 
   #waitMs(follower: WalFollower): number {
