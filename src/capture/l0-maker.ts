@@ -115,7 +115,10 @@ export class L0Maker {
     const range: WalRange = { offset: BigInt(WAL_HEADER_SIZE), size: 0n, ...follower.salts() };
     const next = new PageHashes();
     next.resize(commit);
-    using writer = this.#newFile(kind, follower, range, kind === 'image' ? commit : 0);
+    // An image is hashed as it is encoded; for a comparison the hashes decide what is encoded at all.
+    const image = kind === 'image';
+    const onPages = image ? (pages: EncodedPages) => noteHashes(next, pages) : undefined;
+    using writer = this.#newFile(kind, follower, range, image ? commit : 0, onPages);
     const capacity = batchCapacity(pageSize);
     let stored = 0;
     let sinceTurn = 0;
@@ -123,7 +126,7 @@ export class L0Maker {
       const count = Math.min(capacity, commit - first + 1);
       const batch = writer.batch();
       snapshot.readRun(batch, first, count);
-      const kept = this.#keepDifferent(batch, first, count, next);
+      const kept = image ? dropLockPage(batch, count) : this.#keepDifferent(batch, first, count, next);
       if (kept > 0) writer.add(kept);
       stored += kept;
       sinceTurn += count * pageSize;
@@ -147,15 +150,14 @@ export class L0Maker {
 
   /** Notes the hash of every page of a batch, and moves those that the replica has otherwise to its front. */
   #keepDifferent(batch: PageBatch, first: number, count: number, next: PageHashes): number {
-    const image = this.#position === undefined;
-    const lock = lockPageNumber(batch.pageSize);
     const hashes = batch.hashes.subarray(0, count);
     next.setNew(first, hashes, batch.hash(count));
-    if (!image && Buffer.compare(this.#hashes.bytes(first, count), next.bytes(first, count)) === 0) return 0;
+    if (Buffer.compare(this.#hashes.bytes(first, count), next.bytes(first, count)) === 0) return 0;
+    const lock = lockPageNumber(batch.pageSize);
     let kept = 0;
     for (let i = 0; i < count; i++) {
       const pgno = first + i;
-      if (pgno !== lock && (image || hashes[i] !== this.#hashes.get(pgno))) batch.keep(i, kept++);
+      if (pgno !== lock && hashes[i] !== this.#hashes.get(pgno)) batch.keep(i, kept++);
     }
     return kept;
   }
@@ -203,6 +205,23 @@ export class L0Maker {
     this.#inSpool.push(file);
     this.#onSpooled(file);
   }
+}
+
+/** Takes the lock page out of a batch of consecutive pages; returns how many are left. */
+function dropLockPage(batch: PageBatch, count: number): number {
+  const at = lockPageNumber(batch.pageSize) - (batch.pgnos[0] ?? 0);
+  if (at < 0 || at >= count) return count;
+  for (let i = at + 1; i < count; i++) batch.keep(i, i - 1);
+  return count - 1;
+}
+
+/** Notes the hashes of encoded pages in a table that does not know them yet. */
+function noteHashes(table: PageHashes, pages: EncodedPages): void {
+  const { count, pgnos, hashes, hashXor } = pages;
+  const first = pgnos[0] ?? 0;
+  const consecutive = (pgnos[count - 1] ?? 0) - first === count - 1;
+  if (consecutive) table.setNew(first, hashes.subarray(0, count), hashXor);
+  else for (let i = 0; i < count; i++) table.set(pgnos[i] ?? 0, hashes[i] ?? 0n);
 }
 
 /** Adds the chosen pages to a file: pending ones from memory or their frame, others as the database has them. */

@@ -12,6 +12,8 @@ export interface EncodedPages {
   readonly pgnos: Uint32Array;
   /** Their hashes, see PageBatch. */
   readonly hashes: BigUint64Array;
+  /** XOR of the hashes. */
+  readonly hashXor: bigint;
   /** Bytes of each frame. */
   readonly lengths: Uint32Array;
   /** The frames, side by side; valid until their memory is used again. */
@@ -75,7 +77,7 @@ export class EncodeSlot {
     this.batch = new PageBatch(pageSize);
     this.#output = kernel().allocate(capacity * frameBound(pageSize));
     this.#lengths = kernel().allocate(capacity * 4);
-    this.#crc = kernel().allocate(8);
+    this.#crc = kernel().allocate(16);
     this.job = {
       kind: encoding === 'frame' ? 0 : 1,
       pageSize,
@@ -103,6 +105,7 @@ export class EncodeSlot {
       lengths: this.#lengths.u32,
       bytes: this.#output.bytes.subarray(0, byteLength),
       crc: this.#crc.u64[0] ?? 0n,
+      hashXor: this.#crc.u64[1] ?? 0n,
       hashedBytes: count * (pageSize + (kind ? PAGE_HEADER_SIZE + 4 : PAGE_HEADER_SIZE)),
     };
   }

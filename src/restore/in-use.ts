@@ -29,9 +29,10 @@ export function excludeOthers(target: Target): Exclusion {
   const lock = target.existing === 'none' ? NO_EXCLUSION : lockExclusively(target.path);
   try {
     refuseHolders(target, holdersOf(paths, otherProcesses()));
+    if (lock === 'busy') throw inUse(target.path, 'a connection that cannot be seen from here holds a lock on it');
     return lock;
   } catch (error) {
-    lock[Symbol.dispose]();
+    if (lock !== 'busy') lock[Symbol.dispose]();
     throw error;
   }
 }
@@ -40,7 +41,7 @@ export function excludeOthers(target: Target): Exclusion {
  * SQLite's exclusive lock, through a second name of the file: locks belong to the file, but sidecars to the name. So a
  * database in use is noticed, while neither its WAL is checkpointed nor its journal rolled back by our closing or opening it.
  */
-function lockExclusively(path: string): Exclusion {
+function lockExclusively(path: string): Exclusion | 'busy' {
   const alias = stagingPath(path);
   const removeAlias = (): void => {
     for (const suffix of ['', ...SIDECAR_SUFFIXES]) rmSync(alias + suffix, { force: true });
@@ -65,8 +66,7 @@ function lockExclusively(path: string): Exclusion {
     return { [Symbol.dispose]: release };
   } catch (error) {
     release();
-    if (isBusy(error)) throw inUse(path, 'another connection holds its lock');
-    return NO_EXCLUSION; // not a database: SQLite has no locks on it
+    return isBusy(error) ? 'busy' : NO_EXCLUSION; // what is no database has no locks of SQLite's
   }
 }
 

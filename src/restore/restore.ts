@@ -69,7 +69,7 @@ export interface RestoreResult {
  *
  * Throws a {@link RivuletError}: REPLICA_EMPTY, REPLICA_GAP, REPLICA_FILE_DAMAGED, REPLICA_FILE_MISSING, TXID_NOT_AVAILABLE,
  * PAGE_SIZE_MISMATCH, PAGES_MISSING, DATABASE_CHECKSUM_MISMATCH, INTEGRITY_CHECK_FAILED, OUTPUT_EXISTS, OUTPUT_NOT_A_FILE,
- * OUTPUT_NOT_WRITABLE, DATABASE_IN_USE, DATABASE_UNDER_CAPTURE, DISK_FULL, READ_BACK_DIFFERS, or the store's own; the
+ * OUTPUT_NOT_WRITABLE, OUTPUT_NOT_DURABLE, DATABASE_IN_USE, DATABASE_UNDER_CAPTURE, DISK_FULL, READ_BACK_DIFFERS, or the store's own; the
  * signal's reason when it was aborted.
  */
 export async function restoreDatabase(replica: Replica, options: RestoreOptions): Promise<RestoreResult> {

@@ -1,7 +1,8 @@
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
+import { identify, sameFile } from '../base/database-files.ts';
 import { fsyncFolder } from '../base/durable-file.ts';
-import { hasCode, RivuletError } from '../base/errors.ts';
+import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import { excludeOthers } from './in-use.ts';
 import { inspectTarget, isOccupied, SIDECAR_SUFFIXES, type Target } from './target.ts';
 
@@ -13,7 +14,6 @@ const NO_LINKS_CODES = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'E
  */
 export function swapIn(staged: string, outputPath: string, force: boolean): string[] {
   const target = inspectTarget(outputPath, force);
-  const folder = dirname(target.path);
   let moved: string[] = [];
   if (isOccupied(target) || target.existing === 'empty') {
     using _ = excludeOthers(target);
@@ -22,7 +22,11 @@ export function swapIn(staged: string, outputPath: string, force: boolean): stri
   } else {
     createExclusively(staged, target.path);
   }
-  fsyncFolder(folder);
+  try {
+    fsyncFolder(dirname(target.path));
+  } catch (error) {
+    throw notDurable(target.path, moved, error);
+  }
   return moved;
 }
 
@@ -30,11 +34,15 @@ export function swapIn(staged: string, outputPath: string, force: boolean): stri
 function createExclusively(staged: string, path: string): void {
   try {
     fs.linkSync(staged, path);
-    fs.unlinkSync(staged);
   } catch (error) {
     if (hasCode(error, 'EEXIST')) throw appeared(path);
     if (!hasCode(error, ...NO_LINKS_CODES)) throw error;
     fs.renameSync(staged, path);
+  }
+  try {
+    fs.rmSync(staged, { force: true });
+  } catch {
+    // Both names are of the finished database: a leftover one is no failure, and whoever staged it removes it.
   }
 }
 
@@ -45,48 +53,52 @@ function createExclusively(staged: string, path: string): void {
  */
 function replace(staged: string, target: Target): string[] {
   const names = namesAside(target);
+  const isLinked = setAside(names);
+  try {
+    const isOldThere = isLinked && takeAway(target, names) === 'logs';
+    if (isOldThere) fs.renameSync(staged, target.path);
+    else createExclusively(staged, target.path);
+  } catch (error) {
+    if (putBack(target, names)) throw error;
+    throw takenMeanwhile(target.path, names, error);
+  }
+  return names.map((name) => name.aside);
+}
+
+/** Gives everything its name aside: a second one (true), or where files cannot have two, instead of the first (false). */
+function setAside(names: readonly Names[]): boolean {
   try {
     linkAside(names);
+    return true;
   } catch (error) {
     if (!hasCode(error, ...NO_LINKS_CODES)) throw error;
     moveAside(names);
-    return finish(staged, target, names);
-  }
-  const hasLog = target.sidecars.some((suffix) => sizeOf(target.path + suffix) > 0 && suffix !== '-shm');
-  if (!hasLog && target.existing !== 'none') {
-    // Nothing to replay: the leftovers mean nothing to the old database, and one rename swaps it. They go before it: a
-    // moment after it they could already be in use again, with the new database.
-    for (const suffix of target.sidecars) fs.rmSync(target.path + suffix, { force: true });
-    fs.renameSync(staged, target.path);
-    return names.map((name) => name.aside);
-  }
-  // The database goes first: SQLite discards a -wal or -journal that has none, but applies one to whatever lies there.
-  for (const { from } of names) fs.rmSync(from, { force: true });
-  return finish(staged, target, names);
-}
-
-/** The last step; when it fails, what was there goes back. */
-function finish(staged: string, target: Target, names: readonly Names[]): string[] {
-  const asides = names.map((name) => name.aside);
-  try {
-    createExclusively(staged, target.path);
-    return asides;
-  } catch (error) {
-    if (putBack(target, names)) throw error;
-    throw new RivuletError({
-      code: 'OUTPUT_EXISTS',
-      message: `${target.path} was created by something else in the moment that it was being replaced`,
-      kept: `what was there before is whole: ${asides.join(', ')}`,
-      next: 'stop whatever created it, and type the same command again with -force',
-      cause: error,
-    });
+    return false;
   }
 }
 
-/** False when something else has taken the place: old sidecars beside a new database would be replayed into it. */
+/** Removes the first names of what has a second one, so that the new database can take the place. */
+function takeAway(target: Target, names: readonly Names[]): 'everything' | 'logs' {
+  const hasLog = target.sidecars.some((suffix) => suffix !== '-shm' && sizeOf(target.path + suffix) > 0);
+  // With nothing to replay, the leftovers mean nothing to the old database, which may stay until one rename swaps it. They go
+  // before that: a moment after it they could already be in use again, with the new one. With a log, the database goes
+  // first: SQLite discards a log that has none, but applies one to whatever lies there.
+  const taken = hasLog || target.existing === 'none' ? 'everything' : 'logs';
+  for (const { from } of names) {
+    if (taken === 'everything' || from !== target.path) fs.rmSync(from);
+  }
+  return taken;
+}
+
+/** Undoes what was done so far. False when something else has taken the place: old logs would be replayed into that. */
 function putBack(target: Target, names: readonly Names[]): boolean {
-  if (fs.existsSync(target.path)) return false;
-  for (const { from, aside } of [...names].reverse()) fs.renameSync(aside, from);
+  const there = identify(target.path);
+  const isOld = names.some(({ aside }) => sameFile(there, identify(aside)));
+  if (there && !isOld) return false;
+  for (const { from, aside } of [...names].reverse()) {
+    if (fs.existsSync(from)) fs.rmSync(aside);
+    else fs.renameSync(aside, from);
+  }
   return true;
 }
 
@@ -108,7 +120,8 @@ function namesAside(target: Target): Names[] {
 function linkAside(names: readonly Names[]): void {
   const linked: string[] = [];
   try {
-    for (const { from, aside } of names) {
+    // The database last: where its name aside is, the others are too.
+    for (const { from, aside } of [...names].reverse()) {
       fs.linkSync(from, aside);
       linked.push(aside);
     }
@@ -136,6 +149,26 @@ function moveAside(names: readonly Names[]): void {
 
 function sizeOf(path: string): number {
   return fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+function notDurable(path: string, moved: readonly string[], cause: unknown): RivuletError {
+  return new RivuletError({
+    code: 'OUTPUT_NOT_DURABLE',
+    message: `${path} was restored, but a power loss may still undo that: ${messageOf(cause)}`,
+    ...(moved.length > 0 ? { kept: `what was there before is now ${moved.join(', ')}` } : {}),
+    next: 'check the disk',
+    cause,
+  });
+}
+
+function takenMeanwhile(path: string, names: readonly Names[], cause: unknown): RivuletError {
+  return new RivuletError({
+    code: 'OUTPUT_EXISTS',
+    message: `${path} was created by something else in the moment that it was being replaced`,
+    kept: `what was there before is whole: ${names.map((name) => name.aside).join(', ')}`,
+    next: 'stop whatever created it, and type the same command again with -force',
+    cause,
+  });
 }
 
 function appeared(path: string): RivuletError {

@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { CHECKSUM_FLAG, type Checksum, checksum, txid } from '../../src/base/types.ts';
-import type { PageEncoding } from '../../src/ltx/page-encoder.ts';
 import { PageBatch } from '../../src/ltx/page-batch.ts';
+import type { PageEncoding } from '../../src/ltx/page-encoder.ts';
 import { FILE_LAYOUT, type Level } from '../../src/replica/layout.ts';
 import { lockPageNumber } from '../../src/sqlite/lock-page.ts';
 import {
@@ -70,6 +73,20 @@ export class History {
   #page(id: number, pgno: number): Buffer {
     return this.state(id).subarray((pgno - 1) * this.pageSize, pgno * this.pageSize);
   }
+}
+
+/** The states of a real database in WAL mode, one for each of `steps` (SQL). */
+export function sqliteHistory(folder: string, steps: readonly string[], pageSize = 4096): History {
+  const path = join(folder, 'history.db');
+  const database = new DatabaseSync(path);
+  database.exec(`PRAGMA page_size = ${pageSize}; PRAGMA journal_mode = wal`);
+  const states = steps.map((sql) => {
+    database.exec(`${sql}; PRAGMA wal_checkpoint(TRUNCATE)`);
+    return readFileSync(path);
+  });
+  database.close();
+  rmSync(path);
+  return new History(pageSize, states);
 }
 
 export function databaseChecksum(database: Buffer, pageSize: number): Checksum {

@@ -108,19 +108,27 @@ export function crc_combine(a: u64, b: u64, lenB: u64): u64 { return mulmod(a, x
 // @ts-ignore
 @inline function hash(v: u64): usize { return <usize>(((v << 24) * 889523592379) >> (64 - HLOG)) << 1; }
 
+// Starts by stepping a little faster through bytes that do not repeat: after 8 misses instead of 64.
+// @ts-ignore
+@inline const FIRST_STEP: u32 = 120;
 // table: u16[1<<HLOG], cleared here, so the output is a function of the page alone. n <= 65536.
 export function lz4_compress(src: usize, n: usize, dst: usize, table: usize): usize {
+  memory.fill(table, 0, <usize>2 << HLOG);
+  return lz4_compress_at(src, n, dst, table, 0);
+}
+// The table may hold positions of other pages, all below `base`: they count as position 0, as those of a cleared table do.
+// So a table is cleared once for 65536 bytes of pages, and the output is still a function of the page alone.
+function lz4_compress_at(src: usize, n: usize, dst: usize, table: usize, base: usize): usize {
   let op = dst, anchor = src;
   const iend = src + n;
   if (n >= 13) {
-    memory.fill(table, 0, <usize>2 << HLOG);
     const mfl1 = iend - 12 + 1, mlimit = iend - 5;
     let fwd = src + 1;
     let cur = load<u64>(fwd);
     let fh = hash(cur);
     while (true) {
       let match: usize = 0, ip: usize = 0;
-      let nb: u32 = 1 << 6;
+      let nb: u32 = FIRST_STEP;
       let done = false;
       while (true) {
         const h = table + fh;
@@ -129,9 +137,10 @@ export function lz4_compress(src: usize, n: usize, dst: usize, table: usize): us
         fwd += nb >> 6;
         if (fwd > mfl1) { done = true; break; }
         nb++;
-        match = src + <usize>load<u16>(h);
+        const at = <usize>load<u16>(h);
+        match = src + (at > base ? at - base : 0);
         cur = load<u64>(fwd);
-        store<u16>(h, <u16>(ip - src));
+        store<u16>(h, <u16>(ip - src + base));
         fh = hash(cur);
         if (load<u32>(match) == v) break;
       }
@@ -176,7 +185,7 @@ export function lz4_compress(src: usize, n: usize, dst: usize, table: usize): us
       }
       anchor = ip;
       if (ip >= mfl1) break;
-      store<u16>(table + hash(load<u64>(ip - 2)), <u16>(ip - 2 - src));
+      store<u16>(table + hash(load<u64>(ip - 2)), <u16>(ip - 2 - src + base));
       cur = load<u64>(ip);
       fh = hash(cur);
       fwd = ip;
@@ -297,19 +306,28 @@ export function hash_pages(src: usize, pageSize: usize, count: usize, pgnos: usi
 // ---------- LTX page frames ----------
 // Frame: {pgno u32 BE, flags u16 BE}, then flag bit 0 set: {size u32 BE, LZ4 block}; flags 0: one LZ4 frame.
 // Page i of src becomes one page frame at dst. lengths[i] = bytes of the frame; hashes[i] as in hash_pages.
-// crcAt: running file checksum (finished form, without the top-bit flag) over page header, size field and raw page.
-// kind 1: LZ4 block; kind 0: LZ4 frame with independent 64 KiB blocks and a content checksum. Returns the bytes written.
+// crcAt: u64[2] = {running file checksum (finished form, without the top-bit flag) over page header, size field and raw
+// page; XOR of the hashes}. kind 1: LZ4 block; kind 0: LZ4 frame with independent 64 KiB blocks and a content checksum.
+// Returns the bytes written.
 export function encode_pages(kind: i32, src: usize, pageSize: usize, count: usize, pgnos: usize, dst: usize, table: usize,
   hashes: usize, lengths: usize, crcAt: usize): usize {
   let o = dst;
   let fileState = ~load<u64>(crcAt);
+  let xor: u64 = 0;
+  let base: usize = 65536;
+  const shift = xpow8n(<u64>pageSize);
   for (let i: usize = 0; i < count; i++) {
     const p = src + i * pageSize, start = o, pgno = load<u32>(pgnos + (i << 2));
-    store<u64>(hashes + (i << 3), crc_page(pgno, p, pageSize) | 0x8000000000000000);
+    if (base + pageSize > 65536) { memory.fill(table, 0, <usize>2 << HLOG); base = 0; }
+    const seed = step32(~<u64>0 ^ <u64>bswap<u32>(pgno));
+    const pageState = state(seed, p, pageSize);
+    const hash = ~pageState | 0x8000000000000000;
+    store<u64>(hashes + (i << 3), hash);
+    xor ^= hash;
     store<u32>(o, bswap<u32>(pgno));
     if (kind) {
       store<u16>(o, 0x0100, 4);
-      const n = lz4_compress(p, pageSize, o + 10, table);
+      const n = lz4_compress_at(p, pageSize, o + 10, table, base);
       store<u32>(o, bswap<u32>(<u32>n), 6);
       fileState = state(fileState, o, 10);
       o += 10 + n;
@@ -319,17 +337,20 @@ export function encode_pages(kind: i32, src: usize, pageSize: usize, count: usiz
       store<u32>(o, 0x184D2204, 6);
       store<u16>(o, 0x4064, 10);
       store<u8>(o, 0xA7, 12);
-      let n = lz4_compress(p, pageSize, o + 17, table);
+      let n = lz4_compress_at(p, pageSize, o + 17, table, base);
       if (n >= pageSize) { memory.copy(o + 17, p, pageSize); n = pageSize; store<u32>(o, <u32>n | 0x80000000, 13); }
       else store<u32>(o, <u32>n, 13);
       store<u32>(o + 17 + n, 0);
       store<u32>(o + 21 + n, xxh32(p, pageSize));
       o += 25 + n;
     }
-    fileState = state(fileState, p, pageSize);
+    base += pageSize;
+    // The checksum is linear: what the page adds is known from its hash, only the state before it has to be moved on.
+    fileState = pageSize >= 2048 ? pageState ^ mulmod(fileState ^ seed, shift) : state(fileState, p, pageSize);
     store<u32>(lengths + (i << 2), <u32>(o - start));
   }
   store<u64>(crcAt, ~fileState);
+  store<u64>(crcAt, xor, 8);
   return o - dst;
 }
 
