@@ -6,7 +6,7 @@ import { CaptureThread } from '../capture/capture-thread.ts';
 import type { Config, DatabaseConfig } from '../config/config.ts';
 import { openReplica } from '../replica/open-replica.ts';
 import { Child, type ChildEnd } from './child.ts';
-import { DatabaseReplication, type Ending, type ReplicationEvents } from './database-replication.ts';
+import type { DatabaseReplication, Ending, ReplicationEvents } from './database-replication.ts';
 import { ShutdownSignals } from './shutdown-signals.ts';
 
 export interface ReplicateOptions {
@@ -43,7 +43,7 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   }
   using signals = new ShutdownSignals();
   const thread = new CaptureThread();
-  thread.warmUp();
+  thread.warmUp(); // first of all: the rest of the program loads while the thread starts
   const replications: DatabaseReplication[] = [];
   let reason: Reason | undefined;
   let failure: unknown;
@@ -96,6 +96,7 @@ async function start(
   thread: CaptureThread,
   options: ReplicateOptions,
 ): Promise<DatabaseReplication> {
+  const { DatabaseReplication } = await import('./database-replication.ts');
   const opened = await openReplica(database.replica);
   const replication = new DatabaseReplication(database, opened, options.logger, options.events?.(database.path));
   try {

@@ -128,12 +128,12 @@ class Restore {
       const restored = await this.#rebuildFrom(first, staged);
       await this.#check(staged, restored.rebuilt);
       this.#signal.throwIfAborted();
-      staged.close();
+      await staged.close();
       const movedAside = swapIn(staged.path, outputPath, force);
       await this.#saveState(target.path, restored);
       return this.#result(target.path, restored, movedAside, performance.now() - startMs);
     } finally {
-      staged.discard();
+      await staged.discard();
     }
   }
 

@@ -7,6 +7,9 @@ import type { FileOwner } from './target.ts';
 /** Permissions of a database that replaces none, before the umask: what SQLite gives to a database that it creates. */
 const NEW_DATABASE_MODE = 0o644;
 
+/** After so many bytes the disk is set to work, while more are fetched: it then has little left to do at the end. */
+const FLUSH_AHEAD_BYTES = 64 * 1024 * 1024;
+
 /** The database in the making: a file beside the target, so that it can be renamed there. */
 export class StagedDatabase {
   readonly path: string;
@@ -15,6 +18,10 @@ export class StagedDatabase {
   #open = true;
   #placed = 0;
   #checksum = 0n;
+  #unflushedBytes = 0;
+  #flushing: Promise<void> | undefined;
+  /** Of a flush ahead. The system tells each failure once, so the last flush would not hear of it. */
+  #flushError: unknown;
 
   /** `owner`: of the file that it will replace; its permissions are taken over. */
   constructor(targetPath: string, owner: FileOwner | undefined) {
@@ -26,7 +33,7 @@ export class StagedDatabase {
     try {
       if (owner) this.#adopt(owner);
     } catch (error) {
-      this.discard();
+      this.#remove();
       throw error;
     }
   }
@@ -77,22 +84,34 @@ export class StagedDatabase {
   }
 
   /** Makes what was written durable. The file stays readable meanwhile. */
-  sync(): Promise<void> {
-    return new Promise((resolve, reject) => {
+  async sync(): Promise<void> {
+    await this.#flushing;
+    if (this.#flushError !== undefined) throw this.#explained(this.#flushError);
+    await new Promise<void>((resolve, reject) => {
       fs.fsync(this.#fd, (error) => (error ? reject(this.#explained(error)) : resolve()));
     });
   }
 
   /** Ends the work on the file, which stays. */
-  close(): void {
+  async close(): Promise<void> {
+    await this.#flushing;
+    this.#close();
+  }
+
+  /** Ends the work on the file and removes it, unless it has been moved to its place. */
+  async discard(): Promise<void> {
+    await this.#flushing;
+    this.#remove();
+  }
+
+  #close(): void {
     if (!this.#open) return;
     this.#open = false;
     fs.closeSync(this.#fd);
   }
 
-  /** Ends the work on the file and removes it, unless it has been moved to its place. */
-  discard(): void {
-    this.close();
+  #remove(): void {
+    this.#close();
     fs.rmSync(this.path, { force: true });
     staging.delete(this.path);
   }
@@ -101,6 +120,21 @@ export class StagedDatabase {
     const position = ((batch.pgnos[from] ?? 0) - 1) * batch.pageSize;
     this.#writing(count * batch.pageSize, () => writeFully(this.#fd, batch.slice(from, count), position));
     this.#placed += count;
+    this.#flushAhead(count * batch.pageSize);
+  }
+
+  /** Never more than one at a time, and the file is not closed before it has ended. */
+  #flushAhead(writtenBytes: number): void {
+    this.#unflushedBytes += writtenBytes;
+    if (this.#flushing || this.#unflushedBytes < FLUSH_AHEAD_BYTES) return;
+    this.#unflushedBytes = 0;
+    this.#flushing = new Promise((resolve) => {
+      fs.fdatasync(this.#fd, (error) => {
+        this.#flushError ??= error ?? undefined;
+        this.#flushing = undefined;
+        resolve();
+      });
+    });
   }
 
   #writing(sizeBytes: number, write: () => void): void {
