@@ -1,6 +1,6 @@
 import * as fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { hasCode } from '../base/errors.ts';
+import { hasCode, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { isBeingStaged } from './staged-database.ts';
 
@@ -14,8 +14,15 @@ export function removeAbandoned(path: string, logger: Logger): void {
     const staged = join(folder, name);
     const pid = stagedBy(name, basename(path));
     if (pid === undefined || isBeingStaged(staged) || isAlive(pid) || !isOld(staged)) continue;
-    fs.rmSync(staged, { force: true });
-    logger.log('info', 'removed what an interrupted restore left', { path: staged });
+    try {
+      fs.rmSync(staged, { force: true });
+      logger.log('info', 'removed what an interrupted restore left', { path: staged });
+    } catch (error) {
+      logger.log('warn', 'what an interrupted restore left cannot be removed', {
+        path: staged,
+        error: messageOf(error),
+      });
+    }
   }
 }
 

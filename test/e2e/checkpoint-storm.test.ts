@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { replicate, runOk, workFolder } from '../support/processes.ts';
+import {
+  assertContiguous,
+  assertSameBytes,
+  checkpointedBytes,
+  createDatabase,
+  dump,
+  insertRows,
+  integrityOf,
+  l0Kinds,
+  restoreReplica,
+  SQLITE3,
+  skipWithout,
+} from '../support/tools.ts';
+
+const ROUNDS = 80;
+
+/**
+ * Commits, checkpoints and commits again, without a pause: whatever a replicator has not read at once is moved into the
+ * database and overwritten in the WAL, if nothing holds it. Each row is updated once only, so a lost commit stays lost.
+ */
+const IMPATIENT = `
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
+const [path, who, rounds, support] = process.argv.slice(1);
+const { between, randomOf } = await import(support);
+const random = randomOf(Number(who));
+const db = new DatabaseSync(path, { timeout: 30000 });
+db.exec('PRAGMA wal_autocheckpoint=' + (Number(who) % 2 ? 1 : 0));
+const update = db.prepare('UPDATE item SET name = ? WHERE id = ?');
+const checkpoints = ['PASSIVE', 'FULL', 'RESTART', 'TRUNCATE'].map((mode) => db.prepare('PRAGMA wal_checkpoint(' + mode + ')'));
+let complete = 0;
+for (let i = 0; i < rounds; i++) {
+  update.run('first of ' + i, (2 * i) * 2 + Number(who));
+  if (checkpoints[between(random, 0, 3)].get().busy === 0) complete++;
+  update.run('second of ' + i, (2 * i + 1) * 2 + Number(who));
+  if (random() < 0.2) await sleep(between(random, 0, 60));
+}
+db.close();
+console.log(complete);
+`;
+
+async function storm(t: TestContext): Promise<void> {
+  const folder = workFolder(t);
+  const [path, replica] = [join(folder, 'app.db'), join(folder, 'replica')];
+  const url = `file://${replica}`;
+  const db = createDatabase(path);
+  insertRows(db, 4 * ROUNDS + 2, 400);
+  db.close();
+  const process = await replicate(t, path, url);
+  await process.says(/ltx file uploaded/);
+  const node = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', IMPATIENT, '--', path];
+  const support = fileURLToPath(new URL('../support/writers.ts', import.meta.url));
+  const start = (who: number): Promise<string> =>
+    runOk(t, globalThis.process.execPath, [...node, String(who), String(ROUNDS), support]);
+  const complete = await Promise.all([start(0), start(1)]);
+  assert.equal((await process.end()).status, 0, process.output);
+  assert.equal(integrityOf(path), 'ok');
+  const kinds = l0Kinds(replica);
+  t.diagnostic(`${complete.map(Number).join(' + ')} checkpoints were complete; ${kinds.length} files`);
+  assertContiguous(replica);
+  const restored = await restoreReplica(t, folder, url);
+  const bytes = readFileSync(restored);
+  assert.equal(await dump(t, restored), await dump(t, path));
+  assertSameBytes(bytes, checkpointedBytes(path), 'the restored database and its source');
+}
+
+describe('applications that checkpoint all the time', { skip: skipWithout(SQLITE3) }, () => {
+  test('take no commit from us: what we capture beside them is the database', storm);
+});
