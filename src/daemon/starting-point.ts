@@ -115,11 +115,14 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
   return { point, lineage, unstored: [] };
 }
 
+/** Codes of a replica that cannot be built upon. */
+const UNUSABLE: readonly string[] = ['REPLICA_FILE_DAMAGED', 'REPLICA_GAP', 'PAGE_SIZE_MISMATCH'];
+
 async function rebuild(place: Place): ReturnType<typeof rebuildPageHashes> {
   try {
-    return await rebuildPageHashes(place.replica);
+    return await rebuildPageHashes(place.replica, { logger: place.log });
   } catch (error) {
-    if (!(error instanceof RivuletError) || !['LTX_DAMAGED', 'REPLICA_GAP'].includes(error.code)) throw error;
+    if (!(error instanceof RivuletError) || !UNUSABLE.includes(error.code)) throw error;
     throw new RivuletError({
       code: 'REPLICA_DAMAGED',
       message: `the replica ${place.store.url} cannot be continued: ${messageOf(error)}`,

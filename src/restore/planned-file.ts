@@ -1,11 +1,11 @@
 import { RivuletError } from '../base/errors.ts';
 import { formatTxid } from '../base/types.ts';
 import { decodeHeader, HEADER_SIZE, type LtxHeader, MIN_FILE_SIZE } from '../ltx/format.ts';
+import { type FrameVisitor, IndexStream } from '../ltx/index-stream.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
 import { locateIndex, readTrailer, TAIL_BYTES } from '../ltx/page-index.ts';
 import type { LtxFileInfo } from '../replica/replica.ts';
 import { DamagedFile } from './damage.ts';
-import { type FrameVisitor, IndexStream } from './index-stream.ts';
 import { RangeReader, type ReadContext, readRange } from './range-reader.ts';
 
 /** First guess at how many bytes hold a file's page index: enough for about 7,000 pages, or for a small file whole. */

@@ -1,10 +1,19 @@
+import { type Logger, silentLogger } from '../base/log.ts';
 import type { Txid } from '../base/types.ts';
-import { LtxDecoder } from '../ltx/decoder.ts';
-import type { LtxHeader } from '../ltx/format.ts';
 import { PageHashes } from '../replica/page-hashes.ts';
 import { planRestore } from '../replica/plan.ts';
-import type { LtxFileInfo, Replica } from '../replica/replica.ts';
-import type { RequestOptions } from '../store/store.ts';
+import type { Replica } from '../replica/replica.ts';
+import { DamagedFile, damagedFileError } from './damage.ts';
+import { checkPageSize, readHeader } from './planned-file.ts';
+import { readWholeFiles } from './whole-files.ts';
+
+/** Requests at a time, and bytes of each. */
+const PREFETCH = { depth: 4, bufferBytes: 2 * 1024 * 1024 } as const;
+
+export interface RebuildHashesOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly logger?: Logger | undefined;
+}
 
 /** What a replica holds at its end, as page hashes. */
 export interface RebuiltHashes {
@@ -18,43 +27,33 @@ export interface RebuiltHashes {
  * Reads everything that a restore would read and keeps only the hash of every page: what a database must be compared with
  * when no local state says it. Every file is proven by its checksum. Errors as for a restore.
  */
-export async function rebuildPageHashes(replica: Replica, options: RequestOptions = {}): Promise<RebuiltHashes> {
-  const plan = planRestore(await replica.listAll(options), { replicaUrl: replica.store.url });
+export async function rebuildPageHashes(replica: Replica, options: RebuildHashesOptions = {}): Promise<RebuiltHashes> {
+  const signal = options.signal ?? new AbortController().signal;
+  const context = { store: replica.store, signal, logger: options.logger ?? silentLogger, onBytes: () => undefined };
+  const listing = await replica.listAll({ signal });
+  const { files, txid } = planRestore(listing, { replicaUrl: replica.store.url });
+  const last = files.at(-1);
+  if (!last) throw new RangeError('a plan has files');
   const hashes = new PageHashes();
-  let pageSize = 0;
-  for (const file of plan.files) {
-    const header = await hashFile(replica, file, hashes, options);
-    pageSize = header.pageSize;
-  }
-  return { hashes, txid: plan.txid, pageSize };
-}
-
-async function hashFile(
-  replica: Replica,
-  file: LtxFileInfo,
-  hashes: PageHashes,
-  options: RequestOptions,
-): Promise<LtxHeader> {
-  using decoder = new LtxDecoder();
-  const reader = await replica.store.open(file.key, options);
-  let resized = false;
   try {
-    for (;;) {
-      const step = decoder.next();
-      if (decoder.header && !resized) {
-        hashes.resize(decoder.header.commit);
-        resized = true;
-      }
-      if (step.kind === 'done' && decoder.header) return decoder.header;
-      if (step.kind === 'pages') {
-        for (let i = 0; i < step.count; i++) hashes.set(step.batch.pgnos[i] ?? 0, step.batch.hashes[i] ?? 0n);
-      } else {
-        const got = await reader.read(decoder.room());
-        if (got === 0) decoder.end();
-        else decoder.advance(got);
-      }
-    }
-  } finally {
-    await reader.close();
+    const newest = await readHeader(context, last);
+    hashes.resize(newest.commit);
+    await readWholeFiles({
+      files,
+      context,
+      prefetch: { ...PREFETCH, signal },
+      onHeader: (header, file) => checkPageSize(header, file, newest, last),
+      onPages: (batch, count) => {
+        for (let i = 0; i < count; i++) {
+          const pgno = batch.pgnos[i] ?? 0;
+          // The newest file comes first: what is known is not looked at again.
+          if (pgno <= newest.commit && hashes.get(pgno) === 0n) hashes.set(pgno, batch.hashes[i] ?? 0n);
+        }
+      },
+      onRange: () => undefined,
+    });
+    return { hashes, txid, pageSize: newest.pageSize };
+  } catch (error) {
+    throw error instanceof DamagedFile ? damagedFileError(error, listing, txid, replica.store.url) : error;
   }
 }

@@ -293,6 +293,7 @@ describe('a database that is reached in unusual ways', { skip: skipWithout(SQLIT
     const db = createDatabase(join(place.folder, 'real', 'data.db'));
     symlinkSync(join('real', 'data.db'), place.path);
     const process = await replicate(t, place.path, place.url);
+    await process.says(/ltx file uploaded/);
     insertRows(db, 10);
     await place.endWhole(process);
     db.close();
@@ -381,7 +382,7 @@ describe('a replica that is not whole', { skip: skipWithout(SQLITE3) }, () => {
     rmSync(place.l0(2));
     await place.restoreRefused(/gap: .*0000000000000003.*are missing/);
     const before = contentsOf(place.replica);
-    await place.refused(/gap/);
+    await place.refused(/gap/, ['-once', place.path, place.url]);
     const target = join(place.folder, 'before-the-gap.db');
     const { status } = await run(t, RIVULET, ['restore', '-txid', '0000000000000002', '-o', target, place.url]);
     assert.equal(status, 0);

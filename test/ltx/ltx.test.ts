@@ -13,9 +13,10 @@ import {
 } from '../../src/ltx/format.ts';
 import { LtxError } from '../../src/ltx/ltx-error.ts';
 import type { PageEncoding } from '../../src/ltx/page-encoder.ts';
-import { decodePageIndex, locateIndex, readTrailer } from '../../src/ltx/page-index.ts';
+import { locateIndex, readTrailer } from '../../src/ltx/page-index.ts';
 import { lockPageNumber } from '../../src/sqlite/lock-page.ts';
 import { header, makeLtx, type Page, readLtx } from '../support/ltx.ts';
+import { decodePageIndex } from '../support/page-index.ts';
 
 const PAGE_SIZES = [512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536];
 const ENCODINGS: readonly PageEncoding[] = ['block', 'frame'];

@@ -3,10 +3,11 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { txid } from '../../src/base/types.ts';
 import { writeVarint } from '../../src/ltx/frame-list.ts';
+import { IndexStream } from '../../src/ltx/index-stream.ts';
 import { LtxError } from '../../src/ltx/ltx-error.ts';
-import { decodePageIndex, locateIndex, TAIL_BYTES } from '../../src/ltx/page-index.ts';
-import { IndexStream } from '../../src/restore/index-stream.ts';
+import { locateIndex, TAIL_BYTES } from '../../src/ltx/page-index.ts';
 import { header, makeLtx } from '../support/ltx.ts';
+import { decodePageIndex } from '../support/page-index.ts';
 
 const COMMIT = 3000;
 const HEAD = header({ pageSize: 512, commit: COMMIT, minTxid: txid(2), maxTxid: txid(2) });

@@ -1,14 +1,13 @@
-import { HEADER_SIZE, type LtxHeader, PAGE_HEADER_SIZE } from '../ltx/format.ts';
-import { LtxError } from '../ltx/ltx-error.ts';
-import type { IndexLocation } from '../ltx/page-index.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
+import { HEADER_SIZE, type LtxHeader, PAGE_HEADER_SIZE } from './format.ts';
+import { LtxError } from './ltx-error.ts';
+import type { IndexLocation } from './page-index.ts';
 
 /** Is told of every page frame, in ascending order of page number and offset. */
 export type FrameVisitor = (pgno: number, offset: number, length: number) => void;
 
 /**
- * Reads a page index in pieces, so that the index of a huge file needs no memory of its own. Checks what `decodePageIndex`
- * checks: ascending pages that can be stored, frames side by side from the header to the end of the page block.
+ * Reads a page index in pieces, so that the index of a huge file needs no memory of its own. Checks it: ascending pages that can be stored, frames side by side from the header to the end of the page block.
  */
 export class IndexStream {
   readonly #commit: number;
