@@ -1,5 +1,6 @@
 import * as fs from 'node:fs';
-import { RivuletError } from './errors.ts';
+import { dirname, join, resolve } from 'node:path';
+import { hasCode, RivuletError } from './errors.ts';
 
 /*
  * Closing any descriptor of a file drops every fcntl lock that the process holds on it, SQLite's included. So a database
@@ -57,6 +58,37 @@ export function sizeOfOpen(fd: number): number {
 
 export function sameFile(a: FileIdentity | undefined, b: FileIdentity | undefined): boolean {
   return a !== undefined && b !== undefined && a.device === b.device && a.inode === b.inode;
+}
+
+/** Most symbolic links that are followed for one path, as in Linux. */
+const MAX_LINKS = 40;
+
+/**
+ * The file that a chain of symbolic links ends at, whether it exists or not. SQLite's sidecars, and Rivulet's folder, lie
+ * beside that one.
+ */
+export function resolveDatabasePath(typed: string): string {
+  let path = resolve(typed);
+  for (let i = 0; i < MAX_LINKS; i++) {
+    try {
+      path = resolve(dirname(path), fs.readlinkSync(path));
+    } catch (error) {
+      if (hasCode(error, 'EINVAL', 'ENOENT', 'ENOTDIR', 'UNKNOWN')) return realFolder(path);
+      throw error;
+    }
+  }
+  throw new RivuletError({
+    code: 'PATH_CIRCULAR',
+    message: `${typed} is a symbolic link that leads in a circle`,
+  });
+}
+
+function realFolder(path: string): string {
+  try {
+    return join(fs.realpathSync(dirname(path)), path.slice(dirname(path).length));
+  } catch {
+    return path; // the folder is yet to be made
+  }
 }
 
 /** True while a capture in this process holds the database at `path`. */

@@ -1,3 +1,4 @@
+import { resolveDatabasePath } from '../base/database-files.ts';
 import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid } from '../base/types.ts';
@@ -99,9 +100,10 @@ export class DatabaseReplication {
    */
   async start(thread: CaptureThread): Promise<void> {
     const { store, replica } = this.#opened;
-    const metaPath = this.#config.metaPath ?? metaPathFor(this.#config.path);
-    this.#lock = lockOwner(this.#config.path, metaPath);
-    const start = await findStart({ databasePath: this.#config.path, metaPath, store, replica, log: this.#log });
+    const path = resolveDatabasePath(this.#config.path);
+    const metaPath = this.#config.metaPath ?? metaPathFor(path);
+    this.#lock = lockOwner(path, metaPath);
+    const start = await findStart({ databasePath: path, metaPath, store, replica, log: this.#log });
     const { position } = start.point;
     this.#stored = start.unstored.length === 0 ? position?.txid : undefined;
     this.#log.log('info', 'replicating to', {
@@ -110,7 +112,7 @@ export class DatabaseReplication {
       txid: position ? formatTxid(position.txid) : 'none yet',
     });
     for (const file of start.unstored) this.#uploader.enqueue(file);
-    const settings = settingsOf(this.#config, metaPath, store.url, start.lineage);
+    const settings = settingsOf({ ...this.#config, path }, metaPath, store.url, start.lineage);
     this.#capture = thread.open(
       settings,
       start.point,

@@ -10,6 +10,7 @@ import { type LtxHeader, parseLtxName } from '../ltx/format.ts';
 import { createIdentity, type Identity, readIdentity } from '../replica/identity.ts';
 import { dropState, type LocalState, loadLocalState, spoolPathFor } from '../replica/local-state.ts';
 import { PageHashes } from '../replica/page-hashes.ts';
+import { planRestore } from '../replica/plan.ts';
 import { type LtxFileInfo, newest, type Replica } from '../replica/replica.ts';
 import { rebuildPageHashes } from '../restore/rebuild-hashes.ts';
 import type { Store } from '../store/store.ts';
@@ -40,6 +41,7 @@ export async function findStart(place: Place): Promise<Start> {
   const state = usableState(place, identity);
   const files = await place.replica.listAll();
   if (files.length === 0) return startEmpty(place, identity);
+  checkUnbroken(place, files);
   const lineage = (identity ?? (await createIdentity(place.store, state?.position.lineage))).lineage;
 
   const stored = newest(files.filter((file) => file.level === 0));
@@ -115,6 +117,15 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
   return { point, lineage, unstored: [] };
 }
 
+/** What comes after a gap could never be restored: nothing is built upon one. */
+function checkUnbroken(place: Place, files: readonly LtxFileInfo[]): void {
+  try {
+    planRestore(files, { replicaUrl: place.store.url });
+  } catch (error) {
+    throw unusable(place, error);
+  }
+}
+
 /** Codes of a replica that cannot be built upon. */
 const UNUSABLE: readonly string[] = ['REPLICA_FILE_DAMAGED', 'REPLICA_GAP', 'PAGE_SIZE_MISMATCH'];
 
@@ -122,15 +133,19 @@ async function rebuild(place: Place): ReturnType<typeof rebuildPageHashes> {
   try {
     return await rebuildPageHashes(place.replica, { logger: place.log });
   } catch (error) {
-    if (!(error instanceof RivuletError) || !UNUSABLE.includes(error.code)) throw error;
-    throw new RivuletError({
-      code: 'REPLICA_DAMAGED',
-      message: `the replica ${place.store.url} cannot be continued: ${messageOf(error)}`,
-      kept: 'the database and the replica are as they were',
-      next: 'replicate to a new path, and keep the old one for what can still be restored from it',
-      cause: error,
-    });
+    throw unusable(place, error);
   }
+}
+
+function unusable(place: Place, error: unknown): unknown {
+  if (!(error instanceof RivuletError) || !UNUSABLE.includes(error.code)) return error;
+  return new RivuletError({
+    code: 'REPLICA_DAMAGED',
+    message: `the replica ${place.store.url} cannot be continued: ${messageOf(error)}`,
+    kept: 'the database and the replica are as they were',
+    next: 'replicate to a new path, and keep the old one for what can still be restored from it',
+    cause: error,
+  });
 }
 
 /**

@@ -1,12 +1,10 @@
 import * as fs from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { isUnderCapture } from '../base/database-files.ts';
-import { hasCode, RivuletError } from '../base/errors.ts';
+import { join } from 'node:path';
+import { isUnderCapture, resolveDatabasePath } from '../base/database-files.ts';
+import { RivuletError } from '../base/errors.ts';
 
 /** What SQLite keeps beside a database. A -wal or -journal that is found there is replayed into whatever database is. */
 export const SIDECAR_SUFFIXES = ['-wal', '-shm', '-journal'] as const;
-
-const MAX_LINKS = 40;
 
 export interface FileOwner {
   readonly uid: number;
@@ -34,7 +32,7 @@ export function isOccupied(target: Target): boolean {
 
 /** Looks at where a database is to be restored to; refuses when something there must not be replaced. */
 export function inspectTarget(outputPath: string, force: boolean): Target {
-  const path = followLinks(outputPath);
+  const path = resolveDatabasePath(outputPath);
   const stat = fs.lstatSync(path, { throwIfNoEntry: false });
   if (stat && !stat.isFile()) throw notAFile(path, stat.isDirectory());
   const sidecars = SIDECAR_SUFFIXES.filter((suffix) => fs.existsSync(path + suffix));
@@ -45,31 +43,6 @@ export function inspectTarget(outputPath: string, force: boolean): Target {
   if (!force && (existing === 'file' || sidecars.length > 0)) throw outputExists(path, existing, sidecars);
   const owner = { uid: stat.uid, gid: stat.gid, mode: stat.mode & 0o777 };
   return { path, existing, owner, sidecars };
-}
-
-/** The file that a chain of symbolic links ends at, whether it exists or not. */
-function followLinks(outputPath: string): string {
-  let path = resolve(outputPath);
-  for (let i = 0; i < MAX_LINKS; i++) {
-    try {
-      path = resolve(dirname(path), fs.readlinkSync(path));
-    } catch (error) {
-      if (hasCode(error, 'EINVAL', 'ENOENT', 'ENOTDIR', 'UNKNOWN')) return realFolder(path);
-      throw error;
-    }
-  }
-  throw new RivuletError({
-    code: 'OUTPUT_NOT_A_FILE',
-    message: `${outputPath} is a symbolic link that leads in a circle`,
-  });
-}
-
-function realFolder(path: string): string {
-  try {
-    return join(fs.realpathSync(dirname(path)), path.slice(dirname(path).length));
-  } catch {
-    return path; // the folder is yet to be made
-  }
 }
 
 function notAFile(path: string, isFolder: boolean): RivuletError {

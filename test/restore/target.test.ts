@@ -164,7 +164,7 @@ describe('where a database is restored to', () => {
     await restore({ outputPath: dangling });
     assert.ok(fs.readFileSync(join(folder, 'data/yet-to-come.db')).equals(expected));
     fs.symlinkSync('circle.db', join(folder, 'circle.db'));
-    await assert.rejects(restore({ outputPath: join(folder, 'circle.db') }), { code: 'OUTPUT_NOT_A_FILE' });
+    await assert.rejects(restore({ outputPath: join(folder, 'circle.db') }), { code: 'PATH_CIRCULAR' });
   });
 
   test('a new database has the permissions that SQLite would give it, a replaced one those it had', async (t) => {

@@ -50,7 +50,7 @@ export class DurableFolders {
   }
 
   async #prepareRoot(): Promise<void> {
-    const topmostMade = await fs.mkdir(this.#root, { recursive: true, mode: this.#mode });
+    const topmostMade = await this.#makeRoot();
     const top = dirname(topmostMade ?? this.#root);
     for (let folder = dirname(this.#root); ; folder = dirname(folder)) {
       await fsyncFolder(folder).catch((error: unknown) => {
@@ -61,6 +61,16 @@ export class DurableFolders {
     }
   }
 
+  async #makeRoot(): Promise<string | undefined> {
+    try {
+      return await fs.mkdir(this.#root, { recursive: true, mode: this.#mode });
+    } catch (error) {
+      // Node says ENOENT where the folder that is there refuses (a read-only file system): ask that folder itself.
+      if (hasCode(error, 'ENOENT')) await fs.access(await nearestFolder(this.#root), fs.constants.W_OK);
+      throw error;
+    }
+  }
+
   async #prepareBelow(folder: string): Promise<void> {
     const parent = dirname(folder);
     await this.prepare(parent);
@@ -68,5 +78,16 @@ export class DurableFolders {
       if (!hasCode(error, 'EEXIST')) throw error; // where it is no folder, staging a file in it says so
     });
     await fsyncFolder(parent);
+  }
+}
+
+/** The lowest folder of a path that exists. */
+async function nearestFolder(path: string): Promise<string> {
+  for (let folder = path; ; folder = dirname(folder)) {
+    const exists = await fs.access(folder).then(
+      () => true,
+      () => false,
+    );
+    if (exists || folder === dirname(folder)) return folder;
   }
 }
