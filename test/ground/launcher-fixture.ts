@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -31,6 +31,12 @@ export function install(folder: string, program: string): string {
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
   writeFileSync(join(folder, 'src/cli/main.ts'), program);
   return launcher;
+}
+
+/** Makes an installation like that of the package: compiled, without sources. */
+export function asPackage(folder: string): void {
+  mkdirSync(join(folder, 'dist/cli'), { recursive: true });
+  renameSync(join(folder, 'src/cli/main.ts'), join(folder, 'dist/cli/main.js'));
 }
 
 /** Writes a program that says that it is this version of Node, and otherwise only prints `name` and its arguments. */

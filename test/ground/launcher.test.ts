@@ -4,7 +4,7 @@ import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, renameSync, 
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { tempFolder } from '../support/temp.ts';
-import { fakeNode, install, type Launch, launch, missing, SHELLS, toolsFolder } from './launcher-fixture.ts';
+import { asPackage, fakeNode, install, type Launch, launch, missing, SHELLS, toolsFolder } from './launcher-fixture.ts';
 
 const SAY_ALL = `
 process.stdout.write(JSON.stringify({
@@ -101,7 +101,8 @@ for (const shell of SHELLS) {
     });
 
     test('takes Node 22 from 22.22.3, 24 from 24.15, and every later line; no other', (t) => {
-      const { launcher, folder, bare } = place(t);
+      const { app, launcher, folder, bare } = place(t);
+      asPackage(app);
       const fitting = ['v22.22.3', 'v22.23.0', 'v22.22.10', 'v24.15.0', 'v24.100.1', 'v25.0.0', 'v26.3.1-nightly2026'];
       const unfit = [
         'v22.22.2',
@@ -121,6 +122,14 @@ for (const shell of SHELLS) {
         if (status === 0) assert.match(stdout, new RegExp(`^${version} --disable-warning=ExperimentalWarning /`));
         else assert.match(stderr, /^Error: RIVULET_NODE=.* is .*; Rivulet needs Node.js 24.15 or later, or 22.22.3/);
       }
+    });
+
+    test('does not take Node 22 in a checkout, whose sources it cannot read', (t) => {
+      const { launcher, folder, bare } = place(t);
+      const RIVULET_NODE = fakeNode(join(folder, 'node'), 'v22.23.0');
+      const { status, stderr } = launch(shell, launcher, { ...bare, RIVULET_NODE });
+      assert.equal(status, 1);
+      assert.match(stderr, /is v22.23.0; Rivulet needs Node.js 24.15 or later \(in a checkout/);
     });
 
     test('does not look further when RIVULET_NODE does not fit', (t) => {
@@ -170,7 +179,8 @@ for (const shell of SHELLS) {
     });
 
     test('searches all of PATH, and names what it found and what it needs when nothing fits', (t) => {
-      const { folder, launcher, bare } = place(t);
+      const { app, folder, launcher, bare } = place(t);
+      asPackage(app);
       const [one, two] = [join(folder, 'one'), join(folder, 'with space *')];
       fakeNode(join(one, 'node'), 'v18.2.0');
       const other = fakeNode(join(two, 'node'), 'v23.0.0');
