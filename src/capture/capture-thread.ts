@@ -36,9 +36,12 @@ export class CaptureThread {
     this.#died.promise.catch(() => undefined); // whoever asks for it hears of it
   }
 
-  /** Starts the thread ahead of the first database: that takes as long as finding out where to start. */
-  warmUp(): void {
-    this.#worker ??= this.#start();
+  /**
+   * Starts the thread ahead of the first database: that takes as long as finding out where to start. `expectsImage`: a
+   * large database may have to be read whole, so that a second encoding thread will be wanted.
+   */
+  warmUp(expectsImage: boolean): void {
+    this.#worker ??= this.#start(expectsImage);
   }
 
   /** Rejects when the thread dies by itself: nothing is captured any more. */
@@ -77,15 +80,15 @@ export class CaptureThread {
   }
 
   #send(request: Request): void {
-    this.#worker ??= this.#start();
+    this.#worker ??= this.#start(false);
     this.#worker.postMessage(request);
   }
 
-  #start(): Worker {
+  #start(expectsImage: boolean): Worker {
     // Compiled (.js) in the package, source (.ts) in a checkout: like this file.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
     const worker = new Worker(new URL(`./capture-worker.${extension}`, import.meta.url), {
-      workerData: { register: registerMemory() },
+      workerData: { register: registerMemory(), expectsImage },
     });
     worker.on('message', (message: Report) => this.#receive(message));
     worker.on('error', (error: unknown) => this.#fail(error));

@@ -1,7 +1,9 @@
+import { availableParallelism } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { joinRegister } from '../base/database-files.ts';
 import { assert } from '../base/errors.ts';
 import type { LogFields, Logger, LogLevel } from '../base/log.ts';
+import { endSpareThread, startSpareThread } from '../ltx/encode-pool.ts';
 import { DatabaseCapture } from './database-capture.ts';
 import { type Report, type Request, sendError, sendState } from './messages.ts';
 import type { CaptureListener } from './options.ts';
@@ -10,7 +12,9 @@ import type { CaptureListener } from './options.ts';
 
 const port = parentPort;
 assert(port, 'the capture thread is started as a worker');
-joinRegister((workerData as { register: ArrayBufferLike }).register); // CaptureThread hands it over
+const { register, expectsImage } = workerData as { register: ArrayBufferLike; expectsImage: boolean }; // CaptureThread hands it over
+joinRegister(register);
+if (expectsImage && availableParallelism() > 1) startSpareThread();
 
 const captures = new Map<number, DatabaseCapture>();
 const report = (message: Report): void => port.postMessage(message);
@@ -26,7 +30,10 @@ function loggerOf(id: number, base: LogFields = {}): Logger {
 function listenerOf(id: number): CaptureListener {
   return {
     state: (state) => report({ kind: 'state', id, state: sendState(state) }),
-    spooled: (file) => report({ kind: 'spooled', id, file }),
+    spooled: (file) => {
+      endSpareThread(); // an image would have taken it
+      report({ kind: 'spooled', id, file });
+    },
     barrier: (ms) => report({ kind: 'barrier', id, ms }),
   };
 }

@@ -1,9 +1,10 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid } from '../base/types.ts';
 import { CaptureThread } from '../capture/capture-thread.ts';
 import type { Config, DatabaseConfig } from '../config/config.ts';
+import { metaPathFor } from '../replica/local-state.ts';
 import { openReplica } from '../replica/open-replica.ts';
 import { Child, type ChildEnd } from './child.ts';
 import type { DatabaseReplication, Ending, ReplicationEvents } from './database-replication.ts';
@@ -43,7 +44,7 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   }
   using signals = new ShutdownSignals();
   const thread = new CaptureThread();
-  thread.warmUp(); // first of all: the rest of the program loads while the thread starts
+  thread.warmUp(expectsImage(config)); // first of all: the rest of the program loads while the thread starts
   const replications: DatabaseReplication[] = [];
   let reason: Reason | undefined;
   let failure: unknown;
@@ -60,6 +61,17 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   await thread.close();
   if (!reason) throw failure;
   return statusOf(reason, complete);
+}
+
+/** A database of this size takes long enough to read whole that a second thread should be there when it begins. */
+const LARGE_BYTES = 64 * 1024 * 1024;
+
+/** Whether a large database may be stored for the first time: it has no local state yet. */
+function expectsImage(config: Config): boolean {
+  return config.dbs.some(({ path, metaPath }) => {
+    const sizeBytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    return sizeBytes >= LARGE_BYTES && !existsSync(metaPath ?? metaPathFor(path));
+  });
 }
 
 async function restoreIfMissing(database: DatabaseConfig, logger: Logger, signal: AbortSignal): Promise<void> {

@@ -1,8 +1,15 @@
 import { Worker } from 'node:worker_threads';
 import { assert } from '../base/errors.ts';
-import { kernel, type Region } from '../kernel/kernel.ts';
+import { kernel, type Region, type SharedKernel } from '../kernel/kernel.ts';
 import type { PageBatch } from './page-batch.ts';
-import { type EncodedPages, EncodeSlot, encodeTable, type PageEncoding, runEncodeJob } from './page-encoder.ts';
+import {
+  type EncodedPages,
+  type EncodeJob,
+  EncodeSlot,
+  encodeTable,
+  type PageEncoding,
+  runEncodeJob,
+} from './page-encoder.ts';
 
 /** Batches on their way at a time: each thread has one at work and one waiting, and the owner fills another. */
 const SLOTS_PER_THREAD = 2;
@@ -132,16 +139,47 @@ export class EncodePool {
   #start(): Worker {
     const table = encodeTable();
     this.#tables.push(table);
-    const worker = new Worker(new URL('./encode-worker.ts', import.meta.url), {
-      workerData: {
-        kernel: kernel().share(),
-        control: this.#control,
-        jobs: this.#slots.map((slot) => slot.job),
-        table: table.pointer,
-      },
-    });
-    worker.on('error', () => undefined); // its work is missed by take()
-    worker.unref();
+    const worker = takeThread();
+    worker.postMessage({
+      kernel: kernel().share(),
+      control: this.#control,
+      jobs: this.#slots.map((slot) => slot.job),
+      table: table.pointer,
+    } satisfies EncodeAssignment);
     return worker;
   }
+}
+
+/** What an encoding thread is told to work on. */
+export interface EncodeAssignment {
+  readonly kernel: SharedKernel;
+  readonly control: Int32Array;
+  readonly jobs: readonly EncodeJob[];
+  readonly table: number;
+}
+
+let spare: Worker | undefined;
+
+/** Starts a thread that the next pool of this thread will find running: it takes longer to start than to be told what to do. */
+export function startSpareThread(): void {
+  spare ??= startThread();
+}
+
+/** Ends the spare thread, if no pool took it. Threads are not kept for later. */
+export function endSpareThread(): void {
+  void spare?.terminate();
+  spare = undefined;
+}
+
+function takeThread(): Worker {
+  const thread = spare ?? startThread();
+  spare = undefined;
+  return thread;
+}
+
+function startThread(): Worker {
+  const worker = new Worker(new URL('./encode-worker.ts', import.meta.url));
+  worker.on('error', () => undefined); // its work is missed by take()
+  worker.unref();
+  return worker;
 }

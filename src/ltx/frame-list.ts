@@ -45,11 +45,18 @@ export class FrameList {
     this.#seal();
     for (const chunk of this.#chunks) {
       let at = 0;
+      // Two varints an entry, read in place: an object for each would be most of the work.
+      const next = (): number => {
+        let value = 0;
+        for (let scale = 1; ; scale *= 0x80) {
+          const byte = chunk[at++] ?? 0;
+          value += (byte & 0x7f) * scale;
+          if (byte < 0x80) return value;
+        }
+      };
       while (at < chunk.length) {
-        const delta = readVarint(chunk, at);
-        const length = readVarint(chunk, delta.next);
-        at = length.next;
-        pgno += delta.value;
+        pgno += next();
+        const length = next();
         if (used + 3 * MAX_VARINT_BYTES > out.length) {
           yield out.subarray(0, used);
           out = new Uint8Array(CHUNK_BYTES);
@@ -57,8 +64,8 @@ export class FrameList {
         }
         used = writeVarint(out, used, pgno);
         used = writeVarint(out, used, frameOffset);
-        used = writeVarint(out, used, length.value);
-        frameOffset += length.value;
+        used = writeVarint(out, used, length);
+        frameOffset += length;
       }
     }
     out[used++] = 0;
@@ -76,10 +83,8 @@ export class FrameList {
 export function writeVarint(target: Uint8Array, at: number, value: number): number {
   let rest = value;
   let next = at;
-  while (rest >= 0x80) {
-    target[next++] = (rest % 0x80) | 0x80;
-    rest = Math.floor(rest / 0x80);
-  }
+  for (; rest > 0x7fff_ffff; rest = Math.floor(rest / 0x80)) target[next++] = (rest % 0x80) | 0x80;
+  for (; rest >= 0x80; rest >>>= 7) target[next++] = (rest & 0x7f) | 0x80;
   target[next++] = rest;
   return next;
 }

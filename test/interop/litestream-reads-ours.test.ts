@@ -13,6 +13,7 @@ import {
   dump,
   holdsEverything,
   insertRows,
+  l0Names,
   restoreReplica,
   SQLITE3,
   skipWithout,
@@ -42,8 +43,11 @@ async function litestreamRestoresEachStep(t: TestContext, pageSize: number, auto
     await eventually(`the replica holds ${step.name}`, async () =>
       (await holdsEverything(t, folder, path, url)) ? true : undefined,
     );
-    const theirs = await litestreamRestore(t, folder, url);
-    const ours = await restoreReplica(t, folder, url);
+    const [theirs, ours] = await eventually('both restore the same files', async () => {
+      const newest = l0Names(replica).at(-1);
+      const both = [await litestreamRestore(t, folder, url), await restoreReplica(t, folder, url)] as const;
+      return l0Names(replica).at(-1) === newest ? both : undefined;
+    });
     assertSameBytes(readFileSync(ours), readFileSync(theirs), `after ${step.name}`);
     assert.equal(await dump(t, theirs), await dump(t, path), `after ${step.name}`);
   }
