@@ -7,6 +7,7 @@ import type { SpooledFile } from '../capture/l0-writer.ts';
 import type { CaptureSettings, CaptureState } from '../capture/options.ts';
 import { lockOwner, type OwnerLock } from '../capture/owner-lock.ts';
 import type { DatabaseConfig } from '../config/config.ts';
+import { createIdentity } from '../replica/identity.ts';
 import { metaPathFor } from '../replica/local-state.ts';
 import type { OpenedReplica } from '../replica/open-replica.ts';
 import { findStart } from './starting-point.ts';
@@ -54,6 +55,7 @@ export class DatabaseReplication {
   readonly #firstState = Promise.withResolvers<CaptureState>();
   readonly #ended = Promise.withResolvers<never>();
   #lock: OwnerLock | undefined;
+  #lineage = '';
 
   constructor(config: DatabaseConfig, opened: OpenedReplica, log: Logger, events: ReplicationEvents = {}) {
     this.#config = config;
@@ -64,7 +66,11 @@ export class DatabaseReplication {
     this.#uploader = new Uploader(
       opened.store,
       opened.replica.layout,
-      { stored: (file) => this.#onStored(file), conflict: (error) => this.#onConflict(error) },
+      {
+        begun: () => this.#begun(),
+        stored: (file) => this.#onStored(file),
+        conflict: (error) => this.#onConflict(error),
+      },
       log,
     );
   }
@@ -105,6 +111,7 @@ export class DatabaseReplication {
     this.#lock = lockOwner(path, metaPath);
     const start = await findStart({ databasePath: path, metaPath, store, replica, log: this.#log });
     const { position } = start.point;
+    this.#lineage = start.lineage;
     this.#stored = start.unstored.length === 0 ? position?.txid : undefined;
     this.#log.log('info', 'replicating to', {
       db: this.#config.path,
@@ -175,6 +182,22 @@ export class DatabaseReplication {
   #onSpooled(file: SpooledFile): void {
     this.#events.captured?.(file);
     if (!this.#conflict) this.#uploader.enqueue(file);
+  }
+
+  /**
+   * Says whose the replica is, once there is something in it: an identity without files then means that files were lost,
+   * not that there never were any.
+   */
+  async #begun(): Promise<void> {
+    const { store } = this.#opened;
+    const { lineage } = await createIdentity(store, this.#lineage);
+    if (lineage === this.#lineage) return;
+    throw new RivuletError({
+      code: 'REPLICA_CONFLICT',
+      message: `somebody else began to replicate to ${store.url} in the same moment`,
+      kept: 'their identity was not overwritten',
+      next: 'stop one of the two, or give each its own path; then start again',
+    });
   }
 
   #onStored(file: SpooledFile): void {

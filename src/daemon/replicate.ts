@@ -23,7 +23,7 @@ export interface ReplicateOptions {
 
 /** Why the replication ends. */
 type Reason =
-  | { readonly kind: 'asked'; readonly signal: NodeJS.Signals }
+  | { readonly kind: 'asked'; readonly signal: NodeJS.Signals; readonly childRuns?: boolean }
   | { readonly kind: 'child'; readonly end: ChildEnd }
   | { readonly kind: 'once' };
 
@@ -139,8 +139,13 @@ async function runUntilTheEnd(
   const ended = child.ended.then((end): Reason => ({ kind: 'child', end }));
   const first = await Promise.race([asked, ended]);
   // The child gets the signal as well; its last commits are what the shutdown is about, so wait for it.
-  if (first.kind === 'asked') await Promise.race([ended, signals.gaveUp]);
-  return first;
+  if (first.kind !== 'asked') return first;
+  const childRuns = await Promise.race([ended.then(() => false), signals.gaveUp.then(() => true)]);
+  if (childRuns) {
+    const message = 'gave up waiting for the command: it still runs, and what it commits from now on is not replicated';
+    options.logger.log('error', message, { next: 'end it; its last commits follow at the next start' });
+  }
+  return { ...first, childRuns };
 }
 
 async function storeOnce(
@@ -213,6 +218,7 @@ function describe(reason: Reason): string {
 }
 
 function statusOf(reason: Reason, complete: boolean): number {
+  if (reason.kind === 'asked' && reason.childRuns) return 1;
   const own = reason.kind === 'child' ? reason.end.status : 0;
   return own !== 0 ? own : complete ? 0 : 1;
 }

@@ -7,7 +7,7 @@ import type { SpooledFile } from '../capture/l0-writer.ts';
 import type { StartingPoint } from '../capture/options.ts';
 import { LtxDecoder } from '../ltx/decoder.ts';
 import { type LtxHeader, parseLtxName } from '../ltx/format.ts';
-import { createIdentity, type Identity, readIdentity } from '../replica/identity.ts';
+import { createIdentity, type Identity, newLineage, readIdentity } from '../replica/identity.ts';
 import { dropState, type LocalState, loadLocalState, spoolPathFor } from '../replica/local-state.ts';
 import { PageHashes } from '../replica/page-hashes.ts';
 import { planRestore } from '../replica/plan.ts';
@@ -23,6 +23,8 @@ export interface Start {
   /** Oldest first; each follows the one before and the replica's newest. */
   readonly unstored: readonly SpooledFile[];
 }
+
+const PROBE_KEY = 'rivulet.probe';
 
 interface Place {
   readonly databasePath: string;
@@ -40,7 +42,13 @@ export async function findStart(place: Place): Promise<Start> {
   const identity = await readIdentity(place.store);
   const state = usableState(place, identity);
   const files = await place.replica.listAll();
-  if (files.length === 0) return startEmpty(place, identity);
+  if (files.length === 0) {
+    if (state) {
+      const before = formatTxid(state.position.txid);
+      place.log.log('warn', 'the replica is empty, although this database was stored in it; storing it anew', { before });
+    }
+    return startEmpty(place, identity);
+  }
   checkUnbroken(place, files);
   const lineage = (identity ?? (await createIdentity(place.store, state?.position.lineage))).lineage;
 
@@ -73,14 +81,21 @@ function usableState(place: Place, identity: Identity | undefined): LocalState |
 async function startEmpty(place: Place, identity: Identity | undefined): Promise<Start> {
   dropState(place.metaPath);
   fs.rmSync(spoolPathFor(place.metaPath), { recursive: true, force: true });
-  // The first write to the store: one that cannot be written to fails here, before anything else is begun.
-  const { lineage } = identity ?? (await createIdentity(place.store));
+  await probe(place.store);
+  const lineage = identity?.lineage ?? newLineage();
   const hashes = new PageHashes();
   return {
     point: { position: undefined, hashMemory: hashes.memory, pageCount: 0, spooledBytes: 0 },
     lineage,
     unstored: [],
   };
+}
+
+/** A store that cannot be written to fails here, before anything else is begun. */
+async function probe(store: Store): Promise<void> {
+  await store.put(PROBE_KEY, { bytes: Buffer.from('Rivulet looks whether it can write here.\n') });
+  const [deleted] = await store.delete([PROBE_KEY]);
+  if (deleted?.error) throw deleted.error;
 }
 
 function startFromState(state: LocalState, lineage: string, unstored: readonly SpooledFile[]): Start {

@@ -14,6 +14,8 @@ const RETRY_MS = { first: 500, most: 60_000 } as const;
 const LOG_EVERY_MS = 30_000;
 
 export interface UploaderEvents {
+  /** The replica's first file is stored, but not yet told of; what fails here is tried again with it. */
+  begun(): Promise<void>;
   /** A file is durable in the store. */
   stored(file: SpooledFile): void;
   /** Somebody else wrote this TXID: no file is stored any more. */
@@ -115,6 +117,7 @@ export class Uploader {
       const theirs = await storedChecksum(this.#store, key, file.sizeBytes);
       if (theirs !== file.fileChecksum) throw conflict(this.#store, key, file);
     }
+    if (file.txid === 1n) await this.#events.begun();
     this.#log.log('debug', 'ltx file uploaded', { txid: formatTxid(file.txid), size: file.sizeBytes, kind: file.kind });
   }
 

@@ -49,9 +49,14 @@ function unreadable(store: ReadableStore, why: string): RivuletError {
   });
 }
 
+/** A lineage for a replica that is about to begin. */
+export function newLineage(): string {
+  return randomBytes(16).toString('hex');
+}
+
 /** Writes an identity where there is none; returns the one that is there afterwards, ours or a faster writer's. */
 export async function createIdentity(store: Store, lineage?: string, options: RequestOptions = {}): Promise<Identity> {
-  const identity: Identity = { lineage: lineage ?? randomBytes(16).toString('hex') };
+  const identity: Identity = { lineage: lineage ?? newLineage() };
   const bytes = Buffer.from(`${JSON.stringify({ format: FORMAT, ...identity }, undefined, 2)}\n`);
   try {
     await store.put(IDENTITY_KEY, { bytes }, { ifAbsent: true, ...options });

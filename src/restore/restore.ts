@@ -67,7 +67,7 @@ export interface RestoreResult {
  * Restores a database from its replica. What is at `outputPath` stays untouched until the new database is complete, proven
  * and durable; then it is swapped in. Any failure leaves everything as it was.
  *
- * Throws a {@link RivuletError}: REPLICA_EMPTY, REPLICA_GAP, REPLICA_FILE_DAMAGED, REPLICA_FILE_MISSING, TXID_NOT_AVAILABLE,
+ * Throws a {@link RivuletError}: REPLICA_EMPTY, REPLICA_FILES_MISSING, REPLICA_GAP, REPLICA_FILE_DAMAGED, REPLICA_FILE_MISSING, TXID_NOT_AVAILABLE,
  * PAGE_SIZE_MISMATCH, PAGES_MISSING, DATABASE_CHECKSUM_MISMATCH, INTEGRITY_CHECK_FAILED, OUTPUT_EXISTS, OUTPUT_NOT_A_FILE,
  * OUTPUT_NOT_WRITABLE, OUTPUT_NOT_DURABLE, DATABASE_IN_USE, DATABASE_UNDER_CAPTURE, DISK_FULL, READ_BACK_DIFFERS, or the store's own; the
  * signal's reason when it was aborted.
@@ -155,10 +155,23 @@ class Restore {
     try {
       return { listing, plan: planRestore(listing, options) };
     } catch (error) {
+      if (hasCode(error, 'REPLICA_EMPTY')) await this.#provenEmpty();
       if (!hasCode(error, 'REPLICA_GAP')) throw error;
     }
     const again = await this.#list();
     return { listing: again, plan: planRestore(again, options) };
+  }
+
+  /** An identity is written with the first file: where there is one and no file, files were lost, and "empty" is no answer. */
+  async #provenEmpty(): Promise<void> {
+    const { store } = this.#replica;
+    if (!(await readIdentity(store, { signal: this.#signal }))) return;
+    throw new RivuletError({
+      code: 'REPLICA_FILES_MISSING',
+      message: `${store.url} has an identity (rivulet.json) but no LTX files: they were removed, or cannot be seen`,
+      kept: 'nothing was changed',
+      next: 'check the path and the permission to list it; if the files are really gone, remove rivulet.json to begin anew',
+    });
   }
 
   async #rebuildFrom(first: Omit<Restored, 'rebuilt'>, staged: StagedDatabase): Promise<Restored> {

@@ -144,14 +144,19 @@ test('a failed put leaves no staged file', async () => {
   });
 });
 
-test('a folder that was removed while the store was in use is made again', async () => {
+test('a folder that vanishes while the store is in use is not made again: it could be unmounted', async () => {
   await inFolder(async (folder) => {
     const root = join(folder, 'root');
     const store = new FileStore({ root });
     await store.put('a/b/k', { bytes: bytesOf('x') });
-    await fs.rm(root, { recursive: true });
-    await store.put('a/b/k', { bytes: bytesOf('y') });
-    assert.equal(await textOf(store, 'a/b/k'), 'y');
+    await fs.rename(root, `${root}-away`);
+    const put = () => store.put('a/b/l', { bytes: bytesOf('y') });
+    await assert.rejects(put, { code: 'STORE_PERMANENT', message: /has vanished/ });
+    await assert.rejects(put, { code: 'STORE_PERMANENT', message: /has vanished/ });
+    await fs.rename(`${root}-away`, root);
+    await put();
+    assert.equal(await textOf(store, 'a/b/k'), 'x');
+    assert.equal(await textOf(store, 'a/b/l'), 'y');
   });
 });
 

@@ -44,11 +44,6 @@ export class DurableFolders {
     return ready;
   }
 
-  /** Forgets what was prepared: a folder has vanished. */
-  forget(): void {
-    this.#ready.clear();
-  }
-
   async #prepareRoot(): Promise<void> {
     const topmostMade = await this.#makeRoot();
     const top = dirname(topmostMade ?? this.#root);

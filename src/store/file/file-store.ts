@@ -17,7 +17,7 @@ import {
   type Store,
   StoreError,
 } from '../store.ts';
-import { confirmAbsent, saysAbsent } from './absence.ts';
+import { confirmAbsent, saysAbsent, unlessAbsent } from './absence.ts';
 import { DurableFolders, fsyncFolder } from './durable-folders.ts';
 import { type FailedAction, fileError } from './file-errors.ts';
 import { listObjects, planListing, STAGING_SUFFIX } from './file-listing.ts';
@@ -97,13 +97,10 @@ export class FileStore implements Store {
     const { signal } = options;
     try {
       signal?.throwIfAborted();
-      return await this.#store(key, path, body, options).catch((error: unknown) => {
-        if (!hasCode(error, 'ENOENT')) throw error;
-        // A folder that we had prepared was removed since: make it again.
-        this.#folders.forget();
-        return this.#store(key, path, body, options);
-      });
+      return await this.#store(key, path, body, options);
     } catch (error) {
+      if (hasCode(error, 'ENOENT') && !(await unlessAbsent(fs.stat(dirname(path)))))
+        throw vanished(dirname(path), error);
       if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EEXIST')) throw await this.#noFolder(error, path);
       throw this.#failure(error, 'store', path, signal);
     }
@@ -245,4 +242,14 @@ async function requireFile(handle: fs.FileHandle, path: string): Promise<void> {
 /** The path that a system error speaks of. */
 function pathIn(error: unknown): string | undefined {
   return error instanceof Error && 'path' in error && typeof error.path === 'string' ? error.path : undefined;
+}
+
+/** A folder that this store had made is gone: unmounted, or removed with all that was in it. A new one would hide that. */
+function vanished(folder: string, cause: unknown): StoreError {
+  return new StoreError('permanent', {
+    message: `${folder} has vanished, with what was stored in it`,
+    kept: 'nothing was stored into a new folder of that name, where what was stored before would be missing',
+    next: 'bring the folder back (is its disk mounted?), or start again to begin anew in an empty one',
+    cause,
+  });
 }
