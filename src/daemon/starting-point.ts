@@ -45,7 +45,9 @@ export async function findStart(place: Place): Promise<Start> {
   if (files.length === 0) {
     if (state) {
       const before = formatTxid(state.position.txid);
-      place.log.log('warn', 'the replica is empty, although this database was stored in it; storing it anew', { before });
+      place.log.log('warn', 'the replica is empty, although this database was stored in it; storing it anew', {
+        before,
+      });
     }
     return startEmpty(place, identity);
   }
