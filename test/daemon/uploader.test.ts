@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import type { RivuletError } from '../../src/base/errors.ts';
+import { silentLogger } from '../../src/base/log.ts';
+import { txid } from '../../src/base/types.ts';
+import type { SpooledFile } from '../../src/capture/l0-writer.ts';
+import { Uploader } from '../../src/daemon/uploader.ts';
+import { FILE_LAYOUT } from '../../src/replica/layout.ts';
+import type { FaultRule } from '../../src/store/fault/fault-rule.ts';
+import { FaultStore } from '../../src/store/fault/fault-store.ts';
+import { FileStore } from '../../src/store/file/file-store.ts';
+import { header, makeLtx, readLtx } from '../support/ltx.ts';
+import { tempFolder } from '../support/temp.ts';
+
+const NEVER = new AbortController().signal;
+const LONG_MS = 60_000;
+
+class Setup {
+  readonly root: string;
+  readonly spool: string;
+  readonly store: FaultStore;
+  readonly stored: bigint[] = [];
+  readonly conflicts: RivuletError[] = [];
+  readonly uploader: Uploader;
+  begun = 0;
+
+  constructor(t: TestContext, rules: readonly FaultRule[]) {
+    const folder = tempFolder(t);
+    this.root = join(folder, 'replica');
+    this.spool = join(folder, 'spool');
+    mkdirSync(this.spool);
+    this.store = new FaultStore(new FileStore({ root: this.root }), { rules: [...rules] });
+    this.uploader = new Uploader(
+      this.store,
+      FILE_LAYOUT,
+      {
+        begun: async () => void this.begun++,
+        stored: (file) => void this.stored.push(file.txid),
+        conflict: (error) => void this.conflicts.push(error),
+      },
+      silentLogger,
+    );
+    t.after(() => this.uploader.stop());
+  }
+
+  /** Puts a file of this TXID into the spool; `fill` makes its content. */
+  spooled(id: number, fill = id): SpooledFile {
+    const head = header({ pageSize: 512, commit: 1, minTxid: txid(id), maxTxid: txid(id) });
+    const bytes = makeLtx(head, [{ pgno: 1, bytes: new Uint8Array(512).fill(fill) }]);
+    const path = join(this.spool, `${id}-${fill}.ltx`);
+    writeFileSync(path, bytes, { mode: 0o600 });
+    const { fileChecksum } = readLtx(bytes).trailer;
+    const timestampMs = head.timestampMs;
+    return {
+      kind: 'increment',
+      txid: txid(id),
+      path,
+      sizeBytes: bytes.length,
+      fileChecksum,
+      timestampMs,
+      pageCount: 1,
+    };
+  }
+
+  content(id: bigint): Buffer {
+    return readFileSync(join(this.root, FILE_LAYOUT.key(0, id, id)));
+  }
+}
+
+describe('the uploader', () => {
+  test('stores files in order, and says when the first one is there', async (t) => {
+    const setup = new Setup(t, []);
+    const files = [1, 2, 3, 4].map((id) => setup.spooled(id));
+    for (const file of files) setup.uploader.enqueue(file);
+    assert.equal(await setup.uploader.drain(LONG_MS, 10, NEVER), true);
+    assert.deepEqual(setup.stored, [1n, 2n, 3n, 4n]);
+    assert.equal(setup.begun, 1);
+    for (const file of files) assert.deepEqual(setup.content(file.txid), readFileSync(file.path));
+  });
+
+  test('tries again after failures, whether or not the file had been stored, and never out of order', async (t) => {
+    const setup = new Setup(t, [
+      { verb: 'put', kind: 'error-before', times: 3, probability: 0.7 },
+      { verb: 'put', kind: 'error-after', times: 3, probability: 0.7 },
+    ]);
+    for (let id = 1; id <= 6; id++) setup.uploader.enqueue(setup.spooled(id));
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), true);
+    assert.deepEqual(setup.stored, [1n, 2n, 3n, 4n, 5n, 6n]);
+    assert.deepEqual(setup.conflicts, []);
+  });
+
+  test('takes a file that is there already for its own only if it is the same', async (t) => {
+    const setup = new Setup(t, []);
+    const theirs = setup.spooled(2, 99);
+    await setup.store.put(FILE_LAYOUT.key(0, 2n, 2n), { file: theirs.path, sizeBytes: theirs.sizeBytes });
+    setup.uploader.enqueue(setup.spooled(1));
+    setup.uploader.enqueue(setup.spooled(2));
+    setup.uploader.enqueue(setup.spooled(3));
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), false);
+    assert.deepEqual(setup.stored, [1n]);
+    assert.equal(setup.conflicts[0]?.code, 'REPLICA_CONFLICT');
+    assert.deepEqual(setup.content(2n), readFileSync(theirs.path), 'nothing was overwritten');
+    assert.deepEqual(
+      setup.uploader.waiting.map((file) => file.txid),
+      [2n, 3n],
+    );
+  });
+
+  test('a drain without patience makes one try, one that is given up ends at once', async (t) => {
+    const setup = new Setup(t, [{ verb: 'put', kind: 'full' }]);
+    setup.uploader.enqueue(setup.spooled(1));
+    assert.equal(await setup.uploader.drain(0, 5, NEVER), false);
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, AbortSignal.abort()), false);
+    assert.ok(setup.uploader.lastError);
+    setup.store.setRules([]);
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), true);
+    assert.equal(setup.uploader.lastError, undefined);
+    assert.deepEqual(setup.stored, [1n]);
+  });
+
+  test('a request that hangs does not keep a shutdown', async (t) => {
+    const setup = new Setup(t, [{ verb: 'put', kind: 'hang' }]);
+    setup.uploader.enqueue(setup.spooled(1));
+    assert.equal(await setup.uploader.drain(50, 5, NEVER), false);
+    setup.uploader.stop();
+    assert.deepEqual(setup.stored, []);
+    assert.equal(setup.uploader.waiting.length, 1);
+  });
+});
