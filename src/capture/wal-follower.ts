@@ -228,16 +228,19 @@ export class WalFollower {
   move(): void {
     const { twin, reader } = this.#handles;
     twin.beginRead();
+    let head: WalIndexHead;
     try {
       // Still under the old transaction: whatever the new one stands on is captured before the old one lets go.
-      this.capture();
+      head = this.capture();
     } catch (error) {
       twin.end();
       throw error;
     }
     reader.end();
     this.#handles.swapReaders();
-    this.#noteRestartable();
+    // As of the commit that was captured, not as of now: a writer may restart the WAL the moment the old read ends. With the
+    // new read held, the WAL can be backfilled up to that commit only if the read began there.
+    this.#restartable = head.backfilled === head.mxFrame;
   }
 
   #noteRestartable(): void {
@@ -245,12 +248,15 @@ export class WalFollower {
     this.#restartable = head.backfilled === head.mxFrame && this.isCaught(head);
   }
 
-  /** Copies every committed frame after the cursor into the pending pages, and asks for cuts where they are due. */
-  capture(): void {
+  /**
+   * Copies every committed frame after the cursor into the pending pages, and asks for cuts where they are due. Returns
+   * what the WAL-index said: the cursor stands at its end.
+   */
+  capture(): WalIndexHead {
     const head = this.head();
     this.#followGeneration(head);
     if (head.mxFrame < this.#cursor.frames) throw new Discontinuity('the WAL became shorter');
-    if (head.mxFrame === this.#cursor.frames) return;
+    if (head.mxFrame === this.#cursor.frames) return head;
     this.#lastFrameMs = performance.now();
     using wal = this.openWal();
     while (this.#cursor.frames < head.mxFrame) {
@@ -261,6 +267,7 @@ export class WalFollower {
     }
     // Pages that are only known by their frame must be stored before the reader lets the WAL go.
     if (this.pending.holdsFrames) this.#listener.cut(wal);
+    return head;
   }
 
   /** After a restart of the WAL its salts differ. Nothing was missed only if the reader stood where it could not be. */
