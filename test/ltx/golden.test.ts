@@ -3,8 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parseLtxName } from '../../src/ltx/format.ts';
+import { goldenFolder } from '../support/golden.ts';
 import { readLtx } from '../support/ltx.ts';
-import { goldenFolder } from '../support/shared.ts';
 
 const golden = goldenFolder();
 

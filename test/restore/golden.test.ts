@@ -8,7 +8,7 @@ import { parseTxid } from '../../src/base/types.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import { restoreDatabase } from '../../src/restore/restore.ts';
 import { FileStore } from '../../src/store/file/file-store.ts';
-import { goldenFolder } from '../support/shared.ts';
+import { goldenFolder } from '../support/golden.ts';
 
 interface Point {
   readonly txid: string;
