@@ -18,6 +18,9 @@ import type { WalReader } from './wal-reader.ts';
 /** Pages read in one go before other work of the thread gets its turn, in bytes. */
 const TURN_BYTES = 8 * 1024 * 1024;
 
+/** While a large database is read, how far it is gets said this often. */
+const PROGRESS_EVERY_MS = 5000;
+
 /**
  * Makes L0 files, and keeps what they add up to: the page hashes, the position, and the spool. One file after the other
  * becomes whole in the spool, is recorded in the local state, and only then told of.
@@ -122,6 +125,7 @@ export class L0Maker {
     const capacity = batchCapacity(pageSize);
     let stored = 0;
     let sinceTurn = 0;
+    let saidMs = performance.now();
     for (let first = 1; first <= commit; first += capacity) {
       const count = Math.min(capacity, commit - first + 1);
       const batch = writer.batch();
@@ -133,6 +137,9 @@ export class L0Maker {
       if (sinceTurn < TURN_BYTES) continue;
       sinceTurn = 0;
       await nextTurn();
+      if (performance.now() - saidMs < PROGRESS_EVERY_MS) continue;
+      saidMs = performance.now();
+      this.#log.log('info', 'reading the database', { percent: Math.floor((first / commit) * 100), pages: commit });
     }
     if (stored === 0 && this.#position?.pageCount === commit) {
       this.#rebase(this.#position, follower);
