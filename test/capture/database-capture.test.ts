@@ -185,6 +185,22 @@ describe('coming back', () => {
     });
   }
 
+  test('by a comparison when nothing had been captured from the WAL: every new WAL looks the same', async (t) => {
+    const path = join(tempFolder(t), 'app.db');
+    const app = await sqliteProcess(t, path);
+    await app.run('CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB); INSERT INTO t(v) VALUES (1)');
+    const first = new CaptureHarness(path);
+    await first.capture.sync();
+    await first.stop();
+    await app.run("INSERT INTO t(v) VALUES ('while nobody looked')");
+    await app.close(); // the last connection: checkpoints, and deletes the WAL
+    const second = new CaptureHarness(path, { after: first });
+    await second.capture.sync();
+    await second.stop();
+    assert.deepEqual(second.kinds, ['diff']);
+    await assertEqual({ path, app: await sqliteProcess(t, path) }, second);
+  });
+
   test('with nothing changed, nothing is stored', async (t) => {
     const setup = await setUp(t);
     const first = new CaptureHarness(setup.path);
