@@ -95,7 +95,7 @@ export class L0Maker {
     this.#announce(file, follower, (position) => this.#journal.append(position, changes, this.#hashes));
   }
 
-  /** Pending pages, and pages that the database grew by without writing them: free pages, whose bytes still count. */
+  /** Pending pages, and any that the database grew by and that are not in the WAL: a restore needs every page. */
   #pagesToStore(follower: WalFollower): Uint32Array {
     const { pending, commit } = follower;
     const lock = lockPageNumber(follower.pageSize);

@@ -90,6 +90,21 @@ describe('capturing a live database', () => {
     await assertEqual(setup, harness);
   });
 
+  test('growth by free pages, a shrink below them, and growth again reach the files within one capture', async (t) => {
+    const setup = await setUp(t, 'PRAGMA secure_delete=OFF;');
+    const harness = new CaptureHarness(setup.path, { settings: { syncIntervalMs: 60_000 } });
+    await harness.capture.sync();
+    await setup.app.run('PRAGMA secure_delete=OFF');
+    // Without a cut in between: grow by pages that are free again, shrink below them, and grow by such pages once more.
+    for (let i = 0; i < 3; i++) {
+      await setup.app.run(`BEGIN; CREATE TABLE u(x); WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 400)
+        INSERT INTO u SELECT zeroblob(900) FROM c; DROP TABLE u; COMMIT`);
+      if (i < 2) await setup.app.run('VACUUM');
+    }
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
   test('the reader comes to rest where the application can truncate the WAL at once', async (t) => {
     const setup = await setUp(t);
     const harness = new CaptureHarness(setup.path);

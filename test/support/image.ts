@@ -6,6 +6,8 @@ export class Image {
   bytes = Buffer.alloc(0);
   pageSize = 0;
   txid = 0n;
+  /** Pages that some file gave. A page that none gave is no page of zeros: a restore could not make it. */
+  readonly #known = new Set<number>();
 
   apply(path: string): void {
     const { header, pages, databaseXor } = readLtx(readFileSync(path));
@@ -15,6 +17,8 @@ export class Image {
     this.bytes.copy(next, 0, 0, Math.min(this.bytes.length, next.length));
     for (const page of pages) next.set(page.bytes, (page.pgno - 1) * header.pageSize);
     this.bytes = next;
+    for (const page of pages) this.#known.add(page.pgno);
+    for (const pgno of this.#known) if (pgno > header.commit) this.#known.delete(pgno);
     if (header.minTxid === 1n && header.databaseChecksum !== databaseXor) throw new Error('wrong database checksum');
   }
 
@@ -25,7 +29,7 @@ export class Image {
     for (let i = 0; i < count; i++) {
       const a = this.bytes.subarray(i * this.pageSize, (i + 1) * this.pageSize);
       const b = database.subarray(i * this.pageSize, (i + 1) * this.pageSize);
-      if (Buffer.compare(a, b) !== 0) pages.push(i + 1);
+      if (!this.#known.has(i + 1) || Buffer.compare(a, b) !== 0) pages.push(i + 1);
     }
     return pages;
   }
