@@ -17,13 +17,13 @@ export function stagingPath(path: string): string {
   return `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
 }
 
-/** Writes `path` so that after a crash it holds either the old bytes or all of the new ones. */
-export function writeFileDurably(path: string, bytes: Uint8Array, mode = 0o600): void {
+/** Writes `path`, from one piece or several, so that after a crash it holds either the old bytes or all of the new ones. */
+export function writeFileDurably(path: string, pieces: Iterable<Uint8Array>, mode = 0o600): void {
   const staged = stagingPath(path);
   try {
     const fd = fs.openSync(staged, 'wx', mode);
     try {
-      writeFully(fd, bytes, null);
+      for (const piece of pieces) writeFully(fd, piece, null);
       fs.fsyncSync(fd);
     } finally {
       fs.closeSync(fd);

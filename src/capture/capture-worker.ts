@@ -40,7 +40,15 @@ function listenerOf(id: number): CaptureListener {
 
 function open(request: Extract<Request, { kind: 'open' }>): void {
   const { id, settings, start } = request;
-  const capture = new DatabaseCapture(settings, start, listenerOf(id), loggerOf(id));
+  const listener = listenerOf(id);
+  let capture: DatabaseCapture;
+  try {
+    capture = new DatabaseCapture(settings, start, listener, loggerOf(id));
+  } catch (error) {
+    listener.state({ kind: 'failed', error });
+    report({ kind: 'stopped', id, error: sendError(error) });
+    return;
+  }
   captures.set(id, capture);
   capture.run().then(
     () => report({ kind: 'stopped', id, error: undefined }),

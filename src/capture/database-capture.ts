@@ -130,7 +130,7 @@ export class DatabaseCapture {
   // ---- Attaching and letting go ----
 
   async #attach(): Promise<WalFollower> {
-    const { path, setWal, busyTimeoutMs, maxSyncWalBytes } = this.#settings;
+    const { path, metaPath, setWal, busyTimeoutMs, maxSyncWalBytes } = this.#settings;
     const found = inspectDatabase(path, setWal, Math.min(busyTimeoutMs, SWITCH_PATIENCE_MS));
     if (found.kind === 'not-ready') throw new NotReady(found.reason);
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
@@ -138,7 +138,7 @@ export class DatabaseCapture {
     this.#identity = claimDatabase(path);
     const follower = new WalFollower(
       path,
-      { pageSize: found.pageSize, busyTimeoutMs, maxPendingBytes: maxSyncWalBytes },
+      { pageSize: found.pageSize, scratchFolder: metaPath, busyTimeoutMs, maxPendingBytes: maxSyncWalBytes },
       {
         cut: (wal) => this.#maker.increment(follower, wal),
         barrier: (ms) => this.#listener.barrier(ms),
@@ -179,7 +179,8 @@ export class DatabaseCapture {
 
   async #compare(follower: WalFollower, head: WalIndexHead): Promise<void> {
     using wal = follower.openWal();
-    await this.#maker.compare(follower, follower.standAt(head, wal));
+    using snapshot = follower.standAt(head, wal);
+    await this.#maker.compare(follower, snapshot);
   }
 
   // ---- One look ----

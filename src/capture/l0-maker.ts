@@ -1,11 +1,17 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { messageOf } from '../base/errors.ts';
+import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, txid } from '../base/types.ts';
 import type { WalRange } from '../ltx/format.ts';
 import { batchCapacity, type PageBatch } from '../ltx/page-batch.ts';
 import type { EncodedPages } from '../ltx/page-encoder.ts';
-import { type LocalPosition, StateJournal, spoolPathFor, type WalPosition } from '../replica/local-state.ts';
+import {
+  type LocalPosition,
+  loadLocalState,
+  StateJournal,
+  spoolPathFor,
+  type WalPosition,
+} from '../replica/local-state.ts';
 import { type HashChanges, PageHashes } from '../replica/page-hashes.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
 import { WAL_HEADER_SIZE } from '../sqlite/wal.ts';
@@ -17,6 +23,9 @@ import type { WalReader } from './wal-reader.ts';
 
 /** Pages read in one go before other work of the thread gets its turn, in bytes. */
 const TURN_BYTES = 8 * 1024 * 1024;
+
+/** Pages changed by one L0 file whose hashes are kept side by side, 12 bytes each. */
+const MOST_CHANGES = 256 * 1024;
 
 /** While a large database is read, how far it is gets said this often. */
 const PROGRESS_EVERY_MS = 5000;
@@ -44,8 +53,8 @@ export class L0Maker {
     this.#log = log;
     this.#spoolPath = spoolPathFor(settings.metaPath);
     this.#journal = new StateJournal(settings.metaPath);
-    this.#hashes = new PageHashes(start.pageCount, start.hashMemory);
     this.#position = start.position;
+    this.#hashes = start.position ? loadHashes(settings.metaPath, start.position) : new PageHashes(settings.metaPath);
     this.#unstoredBytes = start.spooledBytes;
     this.#inSpool = prepareSpool(this.#spoolPath, start.position?.txid ?? 0n);
   }
@@ -76,35 +85,60 @@ export class L0Maker {
 
   close(): void {
     this.#journal.close();
+    this.#hashes[Symbol.dispose]();
   }
 
   /** Makes one file of everything that is pending, at the commit where the follower stands. */
   increment(follower: WalFollower, wal: WalReader): void {
-    const { commit } = follower;
-    const pgnos = this.#pagesToStore(follower);
-    const hashes = new BigUint64Array(pgnos.length);
-    let hashed = 0;
-    using writer = this.#newFile('increment', follower, follower.pendingRange(), pgnos.length, (pages) => {
-      hashes.set(pages.hashes.subarray(0, pages.count), hashed);
-      hashed += pages.count;
+    const { commit, pending } = follower;
+    const grown = this.#grown(follower);
+    const count = pending.count + grown.size;
+    if (count > MOST_CHANGES) {
+      this.#largeIncrement(follower, wal, grown, count);
+      return;
+    }
+    const pgnos = new Uint32Array(count);
+    const hashes = new BigUint64Array(count);
+    let noted = 0;
+    using writer = this.#newFile('increment', follower, follower.pendingRange(), count, (pages) => {
+      pgnos.set(pages.pgnos.subarray(0, pages.count), noted);
+      hashes.set(pages.hashes.subarray(0, pages.count), noted);
+      noted += pages.count;
     });
-    addPending(writer, follower, wal, pgnos);
-    const changes: HashChanges = { pgnos, hashes };
-    const file = writer.finish(() => this.#hashes.checksumAfter(commit, changes));
-    this.#hashes.apply(commit, changes);
-    this.#announce(file, follower, (position) => this.#journal.append(position, changes, this.#hashes));
+    addPending(writer, follower, wal, grown);
+    const changes = (): HashChanges => ({ pgnos: pgnos.subarray(0, noted), hashes: hashes.subarray(0, noted) });
+    const file = writer.finish(() => this.#hashes.checksumAfter(commit, changes()));
+    this.#hashes.apply(commit, changes());
+    this.#announce(file, follower, (position) => this.#journal.append(position, changes(), this.#hashes));
   }
 
-  /** Pending pages, and any that the database grew by and that are not in the WAL: a restore needs every page. */
-  #pagesToStore(follower: WalFollower): Uint32Array {
-    const { pending, commit } = follower;
-    const lock = lockPageNumber(follower.pageSize);
-    const grown: number[] = [];
-    for (let pgno = this.#hashes.pageCount + 1; pgno <= commit; pgno++) {
-      if (pgno !== lock && !pending.has(pgno)) grown.push(pgno);
+  /** The same for a transaction that changed much of a large database: what it changed is noted in a second table. */
+  #largeIncrement(follower: WalFollower, wal: WalReader, grown: ReadonlySet<number>, count: number): void {
+    const next = this.#hashes.copy();
+    try {
+      next.resize(follower.commit);
+      using writer = this.#newFile('increment', follower, follower.pendingRange(), count, (pages) => {
+        for (let i = 0; i < pages.count; i++) next.set(pages.pgnos[i] ?? 0, pages.hashes[i] ?? 0n);
+      });
+      addPending(writer, follower, wal, grown);
+      this.#announceWith(
+        next,
+        writer.finish(() => next.databaseChecksum),
+        follower,
+      );
+    } finally {
+      if (this.#hashes !== next) next[Symbol.dispose]();
     }
-    const pgnos = pending.sorted(commit);
-    return grown.length === 0 ? pgnos : Uint32Array.from([...pgnos, ...grown]).sort();
+  }
+
+  /** Pages that the database grew by and that are not in the WAL: a restore needs every page. */
+  #grown({ pending, commit, pageSize }: WalFollower): Set<number> {
+    const lock = lockPageNumber(pageSize);
+    const grown = new Set<number>();
+    for (let pgno = this.#hashes.pageCount + 1; pgno <= commit; pgno++) {
+      if (pgno !== lock && !pending.has(pgno)) grown.add(pgno);
+    }
+    return grown;
   }
 
   /**
@@ -112,12 +146,19 @@ export class L0Maker {
    * background reader: writers go on, only the WAL cannot be backfilled past where the follower stands.
    */
   async compare(follower: WalFollower, snapshot: SnapshotReader): Promise<void> {
+    const next = new PageHashes(this.#settings.metaPath, follower.commit);
+    try {
+      await this.#compareInto(next, follower, snapshot);
+    } finally {
+      if (this.#hashes !== next) next[Symbol.dispose]();
+    }
+  }
+
+  async #compareInto(next: PageHashes, follower: WalFollower, snapshot: SnapshotReader): Promise<void> {
     const { commit, pageSize } = follower;
     const kind: L0Kind = this.#position ? 'diff' : 'image';
     // A file that is not made from a range of the WAL says so by offset 32 and size 0; Litestream accepts that.
     const range: WalRange = { offset: BigInt(WAL_HEADER_SIZE), size: 0n, ...follower.salts() };
-    const next = new PageHashes();
-    next.resize(commit);
     // An image is hashed as it is encoded; for a comparison the hashes decide what is encoded at all.
     const image = kind === 'image';
     const onPages = image ? (pages: EncodedPages) => noteHashes(next, pages) : undefined;
@@ -151,15 +192,15 @@ export class L0Maker {
       of: commit,
       txid: formatTxid(file.txid),
     });
-    this.#hashes = next;
-    this.#announce(file, follower, (position) => this.#journal.fold(position, next));
+    this.#announceWith(next, file, follower);
   }
 
   /** Notes the hash of every page of a batch, and moves those that the replica has otherwise to its front. */
   #keepDifferent(batch: PageBatch, first: number, count: number, next: PageHashes): number {
+    const xor = batch.hash(count);
     const hashes = batch.hashes.subarray(0, count);
-    next.setNew(first, hashes, batch.hash(count));
-    if (Buffer.compare(this.#hashes.bytes(first, count), next.bytes(first, count)) === 0) return 0;
+    next.setNew(first, hashes, xor);
+    if (this.#hashes.matches(first, hashes)) return 0;
     const lock = lockPageNumber(batch.pageSize);
     let kept = 0;
     for (let i = 0; i < count; i++) {
@@ -186,6 +227,13 @@ export class L0Maker {
     const id = txid((this.#position?.txid ?? 0n) + 1n);
     const { pageSize, commit } = follower;
     return new L0Writer(this.#spoolPath, { kind, txid: id, pageSize, commit, wal }, pages * pageSize, onPages);
+  }
+
+  /** {@link #announce}s a file together with the page hashes that it leads to. */
+  #announceWith(next: PageHashes, file: SpooledFile, follower: WalFollower): void {
+    this.#hashes[Symbol.dispose]();
+    this.#hashes = next;
+    this.#announce(file, follower, (position) => this.#journal.fold(position, next));
   }
 
   /** The file is whole in the spool: record it, then tell. Once told it may be stored, so the record comes first. */
@@ -231,26 +279,42 @@ function noteHashes(table: PageHashes, pages: EncodedPages): void {
   else for (let i = 0; i < count; i++) table.set(pgnos[i] ?? 0, hashes[i] ?? 0n);
 }
 
-/** Adds the chosen pages to a file: pending ones from memory or their frame, others as the database has them. */
-function addPending(writer: L0Writer, follower: WalFollower, wal: WalReader, pgnos: Uint32Array): void {
-  const { pending } = follower;
-  const unwritten = pgnos.filter((pgno) => !pending.has(pgno));
-  const grown = unwritten.length > 0 ? follower.unwrittenPages(unwritten, wal) : undefined;
-  const capacity = batchCapacity(follower.pageSize);
-  for (let at = 0; at < pgnos.length; at += capacity) {
-    const count = Math.min(capacity, pgnos.length - at);
-    const batch = writer.batch();
-    for (let i = 0; i < count; i++) {
-      const pgno = pgnos[at + i] ?? 0;
-      const source = pending.source(pgno);
-      const target = batch.slice(i, 1);
-      batch.pgnos[i] = pgno;
-      if (!source) grown?.readPage(pgno, target);
-      else if ('slot' in source) target.set(pending.slot(source.slot));
-      else wal.readPage(source.frame, target);
+/** Adds all pending pages to a file, from memory or their frame, and those of `grown` as the database has them. */
+function addPending(writer: L0Writer, follower: WalFollower, wal: WalReader, grown: ReadonlySet<number>): void {
+  const { pending, commit, pageSize } = follower;
+  using rest = grown.size > 0 ? follower.unwrittenPages(grown, wal) : undefined;
+  const written = pending.pgnos(commit);
+  const pgnos = grown.size > 0 ? Uint32Array.from([...written, ...grown]).sort() : written;
+  const capacity = batchCapacity(pageSize);
+  let batch = writer.batch();
+  let count = 0;
+  for (const pgno of pgnos) {
+    if (count === capacity) {
+      writer.add(count);
+      batch = writer.batch();
+      count = 0;
     }
-    writer.add(count);
+    const source = pending.source(pgno);
+    const target = batch.slice(count, 1);
+    batch.pgnos[count++] = pgno;
+    if (!source) rest?.readPage(pgno, target);
+    else if ('slot' in source) target.set(pending.slot(source.slot));
+    else wal.readPage(source.frame, target);
   }
+  if (count > 0) writer.add(count);
+}
+
+/** The page hashes of the local state, which must be at `position`. */
+function loadHashes(metaPath: string, { txid: wanted, fileChecksum }: LocalPosition): PageHashes {
+  const state = loadLocalState(metaPath);
+  if (state?.position.txid === wanted && state.position.fileChecksum === fileChecksum) return state.hashes;
+  state?.hashes[Symbol.dispose]();
+  throw new RivuletError({
+    code: 'LOCAL_STATE_CHANGED',
+    message: `the local state in ${metaPath} was changed by somebody else while Rivulet started`,
+    kept: 'the database and the replica are as they were',
+    next: 'start Rivulet again, one process for this database',
+  });
 }
 
 function walPosition(follower: WalFollower): WalPosition {

@@ -5,7 +5,14 @@ import { fsyncFolder, writeFully } from '../base/durable-file.ts';
 import { type Checksum, checksum, type Txid } from '../base/types.ts';
 import { EncodePool } from '../ltx/encode-pool.ts';
 import { LtxEncoder } from '../ltx/encoder.ts';
-import { FLAG_NO_CHECKSUM, formatLtxName, HEADER_SIZE, parseLtxName, type WalRange } from '../ltx/format.ts';
+import {
+  FLAG_NO_CHECKSUM,
+  formatLtxName,
+  HEADER_SIZE,
+  type LtxHeader,
+  parseLtxName,
+  type WalRange,
+} from '../ltx/format.ts';
 import type { PageBatch } from '../ltx/page-batch.ts';
 import type { EncodedPages } from '../ltx/page-encoder.ts';
 
@@ -72,7 +79,7 @@ export class L0Writer {
     this.#onPages = onPages;
     fs.mkdirSync(spoolPath, { recursive: true, mode: 0o700 });
     this.#fd = fs.openSync(this.#staged, 'w', 0o600);
-    this.#encoder = new LtxEncoder(fields);
+    this.#encoder = new LtxEncoder({ ...fields, scratchFolder: spoolPath });
     const threads = bytes < PARALLEL_FROM_BYTES ? 0 : Math.min(availableParallelism() - 1, MAX_THREADS);
     this.#pool = new EncodePool(fields.pageSize, 'block', threads);
   }
@@ -120,7 +127,7 @@ export class L0Writer {
     const { kind, txid, pageSize, commit, wal } = this.#fields;
     while (this.#writeNext());
     const timestampMs = Date.now();
-    const done = this.#encoder.finish({
+    const header: LtxHeader = {
       flags: FLAG_NO_CHECKSUM,
       pageSize,
       commit,
@@ -131,11 +138,11 @@ export class L0Writer {
       wal,
       nodeId: 0n,
       databaseChecksum: databaseChecksum(),
-    });
-    for (const bytes of done.tail) {
+    };
+    const done = this.#encoder.finish(header, (bytes) => {
       writeFully(this.#fd, bytes, this.#offset);
       this.#offset += bytes.length;
-    }
+    });
     writeFully(this.#fd, done.head, 0);
     fs.fsyncSync(this.#fd);
     this.#close();
@@ -155,6 +162,7 @@ export class L0Writer {
   /** Closes; removes what was not finished. */
   [Symbol.dispose](): void {
     this.#pool[Symbol.dispose]();
+    this.#encoder[Symbol.dispose]();
     this.#close();
     fs.rmSync(this.#staged, { force: true });
   }

@@ -28,13 +28,10 @@ export interface CaptureSettings {
   readonly setWal: boolean;
 }
 
-/** What the replica has of the database: nothing, or page hashes that stand on a position. */
+/** What the replica has of the database. */
 export interface StartingPoint {
-  /** Undefined: the replica is empty, and TXID 1 will be a full image. */
+  /** Undefined: the replica is empty, and TXID 1 will be a full image. Else that of the local state, which holds the page hashes. */
   readonly position: LocalPosition | undefined;
-  /** Memory and page count of the page hashes (see PageHashes). */
-  readonly hashMemory: ArrayBufferLike;
-  readonly pageCount: number;
   /** Bytes that lie in the spool already, waiting to be stored. */
   readonly spooledBytes: number;
 }

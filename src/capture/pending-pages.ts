@@ -1,4 +1,5 @@
 import { kernel, type Region } from '../kernel/kernel.ts';
+import { PageTable } from './page-table.ts';
 
 /** Page versions that one capture keeps in memory between two L0 files, in bytes. */
 export const PENDING_BYTES = 8 * 1024 * 1024;
@@ -14,14 +15,16 @@ export type PageSource = { readonly slot: number } | { readonly frame: number };
 export class PendingPages {
   readonly #pageSize: number;
   readonly #slots: number;
-  /** pgno -> slot, or -(frame + 1). */
-  readonly #where = new Map<number, number>();
+  /** Slot, or the number of slots plus the frame. */
+  readonly #where: PageTable;
   #memory: Region | undefined;
   #used = 0;
   #frames = 0;
 
-  constructor(pageSize: number) {
+  /** `scratchFolder`: for what a huge transaction needs. */
+  constructor(pageSize: number, scratchFolder: string) {
     this.#pageSize = pageSize;
+    this.#where = new PageTable(scratchFolder);
     this.#slots = Math.max(1, Math.floor(PENDING_BYTES / pageSize));
   }
 
@@ -37,33 +40,30 @@ export class PendingPages {
   /** Takes a committed page version from WAL frame `frame`. */
   put(pgno: number, page: Uint8Array, frame: number): void {
     const before = this.#where.get(pgno);
-    if (before !== undefined && before >= 0) {
+    if (before !== undefined && before < this.#slots) {
       this.#write(before, page);
     } else if (before === undefined && this.#used < this.#slots) {
       this.#write(this.#used, page);
       this.#where.set(pgno, this.#used++);
     } else {
       if (before === undefined) this.#frames++;
-      this.#where.set(pgno, -frame - 1);
+      this.#where.set(pgno, this.#slots + frame);
     }
   }
 
   has(pgno: number): boolean {
-    return this.#where.has(pgno);
+    return this.#where.get(pgno) !== undefined;
   }
 
   /** Pending page numbers up to `commit`, ascending. Pages past the end of the database are not stored. */
-  sorted(commit: number): Uint32Array {
-    const pgnos = new Uint32Array(this.#where.size);
-    let count = 0;
-    for (const pgno of this.#where.keys()) if (pgno <= commit) pgnos[count++] = pgno;
-    return pgnos.subarray(0, count).sort();
+  pgnos(commit: number): Generator<number> {
+    return this.#where.pgnos(commit);
   }
 
   source(pgno: number): PageSource | undefined {
     const at = this.#where.get(pgno);
     if (at === undefined) return undefined;
-    return at >= 0 ? { slot: at } : { frame: -at - 1 };
+    return at < this.#slots ? { slot: at } : { frame: at - this.#slots };
   }
 
   /** The bytes of a slot. */

@@ -1,21 +1,22 @@
 import { readFully } from '../base/durable-file.ts';
 import type { PageBatch } from '../ltx/page-batch.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
+import { PageTable } from './page-table.ts';
 import type { WalCursor, WalReader } from './wal-reader.ts';
 
 /**
  * Reads pages of the database as a read transaction sees them: the newest frame of the WAL up to the transaction's mark,
  * else the database file. The transaction must be held all the while: it keeps those frames from being overwritten, and
- * newer ones from reaching the file.
+ * newer ones from reaching the file. Dispose of it when done.
  */
 export class SnapshotReader {
   readonly #databaseFd: number;
   readonly #wal: WalReader;
   readonly #pageSize: number;
-  /** pgno -> frame index in the WAL, for pages whose newest version is not in the file. */
-  readonly #frames: ReadonlyMap<number, number>;
+  /** Frame indexes in the WAL, of pages whose newest version is not in the file. */
+  readonly #frames: PageTable;
 
-  constructor(databaseFd: number, wal: WalReader, pageSize: number, frames: ReadonlyMap<number, number>) {
+  constructor(databaseFd: number, wal: WalReader, pageSize: number, frames: PageTable) {
     this.#databaseFd = databaseFd;
     this.#wal = wal;
     this.#pageSize = pageSize;
@@ -47,23 +48,31 @@ export class SnapshotReader {
     const got = readFully(this.#databaseFd, target, (pgno - 1) * this.#pageSize);
     target.fill(0, got);
   }
+
+  [Symbol.dispose](): void {
+    this.#frames[Symbol.dispose]();
+  }
 }
 
 /**
  * Walks the WAL from its first frame up to frame count `until` and returns the newest frame of every page (only of the
- * pages in `wanted`, when given), or undefined when the frames do not prove themselves.
+ * pages in `wanted`, when given), or undefined when the frames do not prove themselves. Dispose of it when done.
  */
 export function newestFrames(
   wal: WalReader,
   salts: Uint8Array,
   until: number,
+  scratchFolder: string,
   wanted?: ReadonlySet<number>,
-): Map<number, number> | undefined {
-  const frames = new Map<number, number>();
+): PageTable | undefined {
+  const frames = new PageTable(scratchFolder);
   let cursor: WalCursor = { salts, frames: 0, sums: undefined };
   while (cursor.frames < until) {
     const next = wal.read(cursor, until);
-    if (typeof next === 'string') return undefined;
+    if (typeof next === 'string') {
+      frames[Symbol.dispose]();
+      return undefined;
+    }
     for (let i = 0; i < wal.count; i++) {
       const pgno = wal.pgno(i);
       if (!wanted || wanted.has(pgno)) frames.set(pgno, wal.first + i);

@@ -5,6 +5,7 @@ import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/w
 import { sameCommit, type WalIndexHead } from '../sqlite/wal-index.ts';
 import { DatabaseHandles, isBusy } from './connections.ts';
 import { Discontinuity, NotReady } from './interruptions.ts';
+import { PageTable } from './page-table.ts';
 import { PendingPages } from './pending-pages.ts';
 import { newestFrames, SnapshotReader } from './snapshot-reader.ts';
 import { WalIndexReader } from './wal-index-reader.ts';
@@ -22,6 +23,8 @@ const BARRIER_COPY_BYTES = 1024 * 1024;
 export interface FollowerSettings {
   /** Bytes a page. */
   readonly pageSize: number;
+  /** For what a huge transaction needs. */
+  readonly scratchFolder: string;
   /** Longest wait for the barrier, ms. */
   readonly busyTimeoutMs: number;
   /** Ask for a cut at the next commit once this much WAL is pending; 0: no limit. */
@@ -71,7 +74,7 @@ export class WalFollower {
       throw isBusy(error) ? new NotReady('the database is busy') : error;
     }
     this.#index = new WalIndexReader(this.#handles);
-    this.pending = new PendingPages(settings.pageSize);
+    this.pending = new PendingPages(settings.pageSize, settings.scratchFolder);
   }
 
   get pageSize(): number {
@@ -205,7 +208,10 @@ export class WalFollower {
     this.#commit = head.mxFrame > 0 ? head.pageCount : this.#pagesInFile();
     if (this.#commit === 0) throw new NotReady('the database is empty');
     // Frames that are backfilled are in the file, and the WAL may be restarted over them; others are held by the read.
-    const frames = this.#restartable ? new Map<number, number>() : newestFrames(wal, head.salts, head.mxFrame);
+    const { scratchFolder } = this.#settings;
+    const frames = this.#restartable
+      ? new PageTable(scratchFolder)
+      : newestFrames(wal, head.salts, head.mxFrame, scratchFolder);
     if (!frames) throw new Discontinuity('the WAL does not prove itself');
     return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, frames);
   }
@@ -215,9 +221,10 @@ export class WalFollower {
   }
 
   /** Pages as of the cursor that are not pending: free pages by which the database grew without writing them. */
-  unwrittenPages(pgnos: Uint32Array, wal: WalReader): SnapshotReader {
+  unwrittenPages(pgnos: ReadonlySet<number>, wal: WalReader): SnapshotReader {
     using scan = this.openWal(); // `wal` may hold frames that are still being looked at
-    const frames = newestFrames(scan, this.#cursor.salts, this.#cursor.frames, new Set(pgnos));
+    const { salts, frames: until } = this.#cursor;
+    const frames = newestFrames(scan, salts, until, this.#settings.scratchFolder, pgnos);
     if (!frames) throw new Discontinuity('the WAL does not prove itself');
     return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, frames);
   }

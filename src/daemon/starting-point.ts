@@ -8,8 +8,13 @@ import type { StartingPoint } from '../capture/options.ts';
 import { LtxDecoder } from '../ltx/decoder.ts';
 import { type LtxHeader, parseLtxName } from '../ltx/format.ts';
 import { createIdentity, type Identity, newLineage, readIdentity } from '../replica/identity.ts';
-import { dropState, type LocalState, loadLocalState, spoolPathFor } from '../replica/local-state.ts';
-import { PageHashes } from '../replica/page-hashes.ts';
+import {
+  dropState,
+  type LocalPosition,
+  loadLocalPosition,
+  saveRestoredState,
+  spoolPathFor,
+} from '../replica/local-state.ts';
 import { planRestore } from '../replica/plan.ts';
 import { type LtxFileInfo, newest, type Replica } from '../replica/replica.ts';
 import { rebuildPageHashes } from '../restore/rebuild-hashes.ts';
@@ -44,7 +49,7 @@ export async function findStart(place: Place): Promise<Start> {
   const files = await place.replica.listAll();
   if (files.length === 0) {
     if (state) {
-      const before = formatTxid(state.position.txid);
+      const before = formatTxid(state.txid);
       place.log.log('warn', 'the replica is empty, although this database was stored in it; storing it anew', {
         before,
       });
@@ -52,7 +57,7 @@ export async function findStart(place: Place): Promise<Start> {
     return startEmpty(place, identity);
   }
   checkUnbroken(place, files);
-  const lineage = (identity ?? (await createIdentity(place.store, state?.position.lineage))).lineage;
+  const lineage = (identity ?? (await createIdentity(place.store, state?.lineage))).lineage;
 
   const stored = newest(files.filter((file) => file.level === 0));
   const theirs = stored ? await leftByLitestream(place, stored) : [];
@@ -65,10 +70,10 @@ export async function findStart(place: Place): Promise<Start> {
 }
 
 /** Local state, if it belongs to this replica. State of another history at the same path is an error, not a detail. */
-function usableState(place: Place, identity: Identity | undefined): LocalState | undefined {
-  const state = loadLocalState(place.metaPath);
-  if (!state || state.position.replicaUrl !== place.store.url) return undefined;
-  const { lineage } = state.position;
+function usableState(place: Place, identity: Identity | undefined): LocalPosition | undefined {
+  const state = loadLocalPosition(place.metaPath);
+  if (!state || state.replicaUrl !== place.store.url) return undefined;
+  const { lineage } = state;
   if (identity && lineage !== undefined && lineage !== identity.lineage) {
     throw new RivuletError({
       code: 'LINEAGE_MISMATCH',
@@ -85,12 +90,7 @@ async function startEmpty(place: Place, identity: Identity | undefined): Promise
   fs.rmSync(spoolPathFor(place.metaPath), { recursive: true, force: true });
   await probe(place.store);
   const lineage = identity?.lineage ?? newLineage();
-  const hashes = new PageHashes();
-  return {
-    point: { position: undefined, hashMemory: hashes.memory, pageCount: 0, spooledBytes: 0 },
-    lineage,
-    unstored: [],
-  };
+  return { point: { position: undefined, spooledBytes: 0 }, lineage, unstored: [] };
 }
 
 /** A store that cannot be written to fails here, before anything else is begun. */
@@ -100,14 +100,9 @@ async function probe(store: Store): Promise<void> {
   if (deleted?.error) throw deleted.error;
 }
 
-function startFromState(state: LocalState, lineage: string, unstored: readonly SpooledFile[]): Start {
-  const { position, hashes } = state;
+function startFromState(state: LocalPosition, lineage: string, unstored: readonly SpooledFile[]): Start {
   const spooledBytes = unstored.reduce((sum, file) => sum + file.sizeBytes, 0);
-  return {
-    point: { position: { ...position, lineage }, hashMemory: hashes.memory, pageCount: hashes.pageCount, spooledBytes },
-    lineage,
-    unstored,
-  };
+  return { point: { position: { ...state, lineage }, spooledBytes }, lineage, unstored };
 }
 
 async function startFromReplica(place: Place, lineage: string, theirs: readonly SpooledFile[]): Promise<Start> {
@@ -119,8 +114,7 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
   }
   place.log.log('info', 'reading the replica to compare the database with it', { replica: place.store.url });
   const { hashes, txid, pageSize } = await rebuild(place);
-  dropState(place.metaPath);
-  fs.rmSync(spoolPathFor(place.metaPath), { recursive: true, force: true });
+  using _ = hashes;
   const position = {
     replicaUrl: place.store.url,
     lineage,
@@ -130,8 +124,9 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
     pageCount: hashes.pageCount,
     wal: undefined,
   };
-  const point = { position, hashMemory: hashes.memory, pageCount: hashes.pageCount, spooledBytes: 0 };
-  return { point, lineage, unstored: [] };
+  // As after a restore: these hashes, and nothing known of the WAL.
+  saveRestoredState(place.metaPath, position, hashes);
+  return { point: { position, spooledBytes: 0 }, lineage, unstored: [] };
 }
 
 /** What comes after a gap could never be restored: nothing is built upon one. */
@@ -148,7 +143,7 @@ const UNUSABLE: readonly string[] = ['REPLICA_FILE_DAMAGED', 'REPLICA_GAP', 'PAG
 
 async function rebuild(place: Place): ReturnType<typeof rebuildPageHashes> {
   try {
-    return await rebuildPageHashes(place.replica, { logger: place.log });
+    return await rebuildPageHashes(place.replica, { scratchFolder: place.metaPath, logger: place.log });
   } catch (error) {
     throw unusable(place, error);
   }
@@ -171,10 +166,10 @@ function unusable(place: Place, error: unknown): unknown {
  */
 async function continuation(
   place: Place,
-  state: LocalState,
+  state: LocalPosition,
   stored: LtxFileInfo,
 ): Promise<readonly SpooledFile[] | undefined> {
-  const { txid, fileChecksum } = state.position;
+  const { txid, fileChecksum } = state;
   if (stored.maxTxid > txid) return undefined;
   const theirs = await storedChecksum(place.store, stored.key, stored.sizeBytes);
   if (stored.maxTxid === txid) return theirs !== undefined && theirs === fileChecksum ? [] : undefined;

@@ -14,7 +14,7 @@ import {
   type LtxTrailer,
   TRAILER_SIZE,
 } from './format.ts';
-import { FrameList } from './frame-list.ts';
+import { IndexDigest } from './index-digest.ts';
 import { LtxError } from './ltx-error.ts';
 import { PageBatch } from './page-batch.ts';
 
@@ -54,7 +54,7 @@ export class LtxDecoder {
   readonly #input: Region = kernel().allocate(INPUT_BYTES);
   readonly #info: Region = kernel().allocate(16);
   readonly #crc: Region = kernel().allocate(8);
-  readonly #frames = new FrameList();
+  readonly #frames = new IndexDigest();
   #batch: PageBatch | undefined;
   #lengths: Region | undefined;
   #header: LtxHeader | undefined;
@@ -62,9 +62,10 @@ export class LtxDecoder {
   #start = 0;
   #end = 0;
   #ended = false;
-  #index: Generator<Uint8Array> | undefined;
-  #expected: Uint8Array = new Uint8Array(0);
+  /** The page index that the frames call for. */
+  #expected = { size: 0, crc: 0n };
   #indexBytes = 0;
+  #indexCrc = 0n;
   #pageXor = 0n;
 
   constructor() {
@@ -168,30 +169,26 @@ export class LtxDecoder {
     const verdict = (info[0] ?? 0) | 0;
     if (verdict !== 0) throw pageFault(verdict, this.#pgnoAt(this.#start));
     if (info[2] === 1) {
-      this.#index = this.#frames.indexChunks(HEADER_SIZE);
+      this.#expected = this.#frames.end();
       this.#stage = 'index';
       if (count === 0) return 'again';
     }
     return count > 0 ? { kind: 'pages', count, batch } : { kind: 'more' };
   }
 
-  /** The index must be, byte for byte, the one that the page frames call for. */
+  /** The index must be the one that the page frames call for. */
   #readIndex(): DecodeStep | 'again' {
-    for (;;) {
-      if (this.#expected.length === 0) {
-        const chunk = this.#index?.next();
-        if (!chunk || chunk.done) break;
-        this.#expected = chunk.value;
-      }
-      const n = Math.min(this.#expected.length, this.#end - this.#start);
+    const { size, crc } = this.#expected;
+    while (this.#indexBytes < size) {
+      const n = Math.min(size - this.#indexBytes, this.#end - this.#start);
       if (n === 0) return { kind: 'more' };
       const bytes = this.#take(n);
-      if (Buffer.compare(bytes, this.#expected.subarray(0, n)) !== 0) {
-        throw new LtxError('index', 'the page index does not describe the page frames of this file');
-      }
+      this.#indexCrc = crcOf(this.#indexCrc, bytes);
       this.#hash(bytes);
       this.#indexBytes += n;
-      this.#expected = this.#expected.subarray(n);
+    }
+    if (this.#indexCrc !== crc) {
+      throw new LtxError('index', 'the page index does not describe the page frames of this file');
     }
     this.#stage = 'trailer';
     return 'again';

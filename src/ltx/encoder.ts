@@ -21,13 +21,13 @@ export interface EncoderOptions {
   readonly pageSize: number;
   /** Pages in the database after this file. */
   readonly commit: number;
+  /** Where a scratch file may be made, for the index of a huge file. */
+  readonly scratchFolder: string;
 }
 
 export interface FinishedLtx {
   /** The 100 header bytes: they go to offset 0, last, because the database checksum is known last. */
   readonly head: Uint8Array;
-  /** Everything after the page frames, in order. */
-  readonly tail: readonly Uint8Array[];
   readonly fileChecksum: Checksum;
   /** Bytes of the whole file. */
   readonly sizeBytes: number;
@@ -35,12 +35,12 @@ export interface FinishedLtx {
 
 /**
  * Puts one LTX file together from encoded pages, in bounded memory. Pages come in ascending order. The page frames start at
- * offset 100; the header is made by {@link finish}, when everything that it says is known.
+ * offset 100; the header is made by {@link finish}, when everything that it says is known. Dispose of it when done.
  */
 export class LtxEncoder {
   readonly #pageSize: number;
   readonly #commit: number;
-  readonly #frames = new FrameList();
+  readonly #frames: FrameList;
   #bytesOut = HEADER_SIZE;
   #hashedBytes = 0;
   #crc = 0n;
@@ -48,6 +48,7 @@ export class LtxEncoder {
   constructor(options: EncoderOptions) {
     this.#pageSize = options.pageSize;
     this.#commit = options.commit;
+    this.#frames = new FrameList(options.scratchFolder);
   }
 
   get pageCount(): number {
@@ -70,37 +71,46 @@ export class LtxEncoder {
     this.#hashedBytes += pages.hashedBytes;
   }
 
-  /** Ends the file. `postApplyChecksum` only for files without the NoChecksum flag. */
-  finish(header: LtxHeader, postApplyChecksum: Checksum = checksum(0n)): FinishedLtx {
+  /**
+   * Ends the file: `write` gets everything after the page frames, in order, in pieces that are good during the call.
+   * `postApplyChecksum` only for files without the NoChecksum flag.
+   */
+  finish(
+    header: LtxHeader,
+    write: (bytes: Uint8Array) => void,
+    postApplyChecksum: Checksum = checksum(0n),
+  ): FinishedLtx {
     assert(header.pageSize === this.#pageSize && header.commit === this.#commit, 'the header fits the pages');
     if (isSnapshot(header)) {
       const wanted = imagePageCount(this.#commit, this.#pageSize);
       assert(this.#frames.count === wanted, `a snapshot stores all ${wanted} pages, not ${this.#frames.count}`);
     }
-    const tail: Uint8Array[] = [new Uint8Array(PAGE_HEADER_SIZE)];
+    let crc = this.#crc;
+    let hashed = this.#hashedBytes;
+    const hash = (bytes: Uint8Array): void => {
+      crc = crcOf(crc, bytes);
+      hashed += bytes.length;
+      write(bytes);
+    };
+    hash(new Uint8Array(PAGE_HEADER_SIZE));
     let indexBytes = 0;
-    for (const chunk of this.#frames.indexChunks(HEADER_SIZE)) {
-      tail.push(chunk);
-      indexBytes += chunk.length;
+    for (const piece of this.#frames.indexPieces(HEADER_SIZE)) {
+      hash(piece);
+      indexBytes += piece.length;
     }
     const indexSize = Buffer.alloc(INDEX_SIZE_FIELD);
     indexSize.writeBigUInt64BE(BigInt(indexBytes));
-    tail.push(indexSize);
-    const unsigned = encodeTrailer({ postApplyChecksum, fileChecksum: checksum(0n) });
-    tail.push(unsigned.subarray(0, 8));
-
-    let body = this.#crc;
-    let hashed = this.#hashedBytes;
-    for (const chunk of tail) {
-      body = crcOf(body, chunk);
-      hashed += chunk.length;
-    }
+    hash(indexSize);
+    hash(encodeTrailer({ postApplyChecksum, fileChecksum: checksum(0n) }).subarray(0, 8));
     const head = encodeHeader(header);
-    const { fn } = kernel();
-    const fileChecksum = checksum(fn.crc_combine(crcOf(0n, head), body, BigInt(hashed)) | CHECKSUM_FLAG);
-    tail.push(encodeTrailer({ postApplyChecksum, fileChecksum }).subarray(8));
+    const fileChecksum = checksum(kernel().fn.crc_combine(crcOf(0n, head), crc, BigInt(hashed)) | CHECKSUM_FLAG);
+    write(encodeTrailer({ postApplyChecksum, fileChecksum }).subarray(8));
     const sizeBytes = this.#bytesOut + PAGE_HEADER_SIZE + indexBytes + INDEX_SIZE_FIELD + TRAILER_SIZE;
-    return { head, tail, fileChecksum, sizeBytes };
+    return { head, fileChecksum, sizeBytes };
+  }
+
+  [Symbol.dispose](): void {
+    this.#frames[Symbol.dispose]();
   }
 }
 

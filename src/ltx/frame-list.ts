@@ -1,18 +1,28 @@
 import { assert } from '../base/errors.ts';
+import { ScratchChunks } from '../base/scratch-chunks.ts';
 
 const CHUNK_BYTES = 64 * 1024;
-const MAX_VARINT_BYTES = 10;
+const FIRST_CHUNK_BYTES = 4 * 1024;
+/** Bytes of the longest varint. */
+export const MAX_VARINT_BYTES = 10;
 
 /**
- * The page frames of a file in order, as page number deltas and lengths: about 3 bytes a page, so that even the index of
- * a huge image stays small until it is written. Offsets follow from the lengths.
+ * The page frames of a file in order, as page number deltas and lengths: about 3 bytes a page, and the list of a huge file
+ * waits in a scratch file for the most part. Offsets follow from the lengths. Dispose of it when done.
  */
 export class FrameList {
-  readonly #chunks: Uint8Array[] = [];
-  #chunk = new Uint8Array(0);
+  /** Full chunks; the rest of each is zero. */
+  readonly #sealed: ScratchChunks<Uint8Array>;
+  #sealedCount = 0;
+  #chunk = new Uint8Array(FIRST_CHUNK_BYTES);
   #used = 0;
   #lastPgno = 0;
   #count = 0;
+
+  /** `scratchFolder`: for the scratch file. */
+  constructor(scratchFolder: string) {
+    this.#sealed = new ScratchChunks(scratchFolder, () => new Uint8Array(CHUNK_BYTES));
+  }
 
   get count(): number {
     return this.#count;
@@ -25,25 +35,25 @@ export class FrameList {
   /** Adds the frame of a page; page numbers ascend. */
   push(pgno: number, length: number): void {
     assert(pgno > this.#lastPgno, 'page frames come in ascending order');
-    if (this.#used + 2 * MAX_VARINT_BYTES > this.#chunk.length) {
-      this.#seal();
-      this.#chunk = new Uint8Array(CHUNK_BYTES);
-      this.#used = 0;
-    }
+    if (this.#used + 2 * MAX_VARINT_BYTES > this.#chunk.length) this.#makeRoom();
     this.#used = writeVarint(this.#chunk, this.#used, pgno - this.#lastPgno);
     this.#used = writeVarint(this.#chunk, this.#used, length);
     this.#lastPgno = pgno;
     this.#count++;
   }
 
-  /** The page index that LTX stores for these frames, ended by its zero byte, in chunks. `offset`: of the first frame. */
-  *indexChunks(offset: number): Generator<Uint8Array> {
-    let out = new Uint8Array(CHUNK_BYTES);
+  /**
+   * The page index that LTX stores for these frames, ended by its zero byte, in pieces that are good until the next one.
+   * `offset`: of the first frame.
+   */
+  *indexPieces(offset: number): Generator<Uint8Array> {
+    const out = new Uint8Array(CHUNK_BYTES);
     let used = 0;
     let pgno = 0;
     let frameOffset = offset;
-    this.#seal();
-    for (const chunk of this.#chunks) {
+    for (let number = 0; number <= this.#sealedCount; number++) {
+      const isOpen = number === this.#sealedCount;
+      const chunk = (isOpen ? this.#chunk.subarray(0, this.#used) : this.#sealed.read(number)) ?? this.#chunk;
       let at = 0;
       // Two varints an entry, read in place: an object for each would be most of the work.
       const next = (): number => {
@@ -55,11 +65,12 @@ export class FrameList {
         }
       };
       while (at < chunk.length) {
-        pgno += next();
+        const delta = next();
+        if (delta === 0) break; // page numbers ascend: the rest of the chunk is not used
+        pgno += delta;
         const length = next();
         if (used + 3 * MAX_VARINT_BYTES > out.length) {
           yield out.subarray(0, used);
-          out = new Uint8Array(CHUNK_BYTES);
           used = 0;
         }
         used = writeVarint(out, used, pgno);
@@ -72,9 +83,20 @@ export class FrameList {
     yield out.subarray(0, used);
   }
 
-  #seal(): void {
-    if (this.#used > 0) this.#chunks.push(this.#chunk.subarray(0, this.#used));
-    this.#chunk = new Uint8Array(0);
+  [Symbol.dispose](): void {
+    this.#sealed[Symbol.dispose]();
+  }
+
+  /** Most files are small: the first chunk grows before it is sealed. */
+  #makeRoom(): void {
+    if (this.#chunk.length < CHUNK_BYTES) {
+      const larger = new Uint8Array(CHUNK_BYTES);
+      larger.set(this.#chunk);
+      this.#chunk = larger;
+      return;
+    }
+    this.#sealed.write(this.#sealedCount++).set(this.#chunk);
+    this.#chunk.fill(0);
     this.#used = 0;
   }
 }

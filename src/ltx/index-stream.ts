@@ -7,7 +7,8 @@ import type { IndexLocation } from './page-index.ts';
 export type FrameVisitor = (pgno: number, offset: number, length: number) => void;
 
 /**
- * Reads a page index in pieces, so that the index of a huge file needs no memory of its own. Checks it: ascending pages that can be stored, frames side by side from the header to the end of the page block.
+ * Reads a page index in pieces, so that the index of a huge file needs no memory of its own, and as far as it is asked to.
+ * Checks it: ascending pages that can be stored, frames side by side from the header to the end of the page block.
  */
 export class IndexStream {
   readonly #commit: number;
@@ -31,11 +32,23 @@ export class IndexStream {
     this.#visit = visit;
   }
 
-  push(bytes: Uint8Array): void {
+  /** True while there may be frames of pages up to `until` that were not told of yet. */
+  hasUpTo(until: number): boolean {
+    return !this.#ended && !(this.#field === 1 && this.#pgno > until);
+  }
+
+  /** Bytes read so far: those that come next are at this offset of the index. */
+  get bytesRead(): number {
+    return this.#bytes;
+  }
+
+  /** Reads the next bytes, up to the frames of pages after `until`. How many it has taken, {@link bytesRead} says. */
+  push(bytes: Uint8Array, until: number = Number.POSITIVE_INFINITY): void {
     let value = this.#value;
     let scale = this.#scale;
-    for (let i = 0; i < bytes.length; i++) {
-      const byte = bytes[i] ?? 0;
+    let i = 0;
+    while (i < bytes.length && (this.#field !== 1 || this.#pgno <= until)) {
+      const byte = bytes[i++] ?? 0;
       if (this.#ended) throw new LtxError('index', 'bytes after its end');
       value += (byte & 0x7f) * scale;
       if (byte < 0x80) {
@@ -49,7 +62,7 @@ export class IndexStream {
     }
     this.#value = value;
     this.#scale = scale;
-    this.#bytes += bytes.length;
+    this.#bytes += i;
   }
 
   /** Says that all pieces have been pushed. */

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { writeFileDurably, writeFully } from '../base/durable-file.ts';
+import { readFully, writeFileDurably, writeFully } from '../base/durable-file.ts';
 import { hasCode } from '../base/errors.ts';
 import { type Checksum, checksum, type Txid, txid } from '../base/types.ts';
 import { crcOf } from '../ltx/encoder.ts';
@@ -24,6 +24,12 @@ const STATE_FILE = 'state';
 const JOURNAL_FILE = 'journal';
 const SPOOL_FOLDER = 'spool';
 const ENTRY_BYTES = 12;
+/** What changed in one record of the journal, at most; more is written as a whole state. */
+const MAX_CHANGES_BYTES = 3 * 1024 * 1024;
+/** A record with its position. */
+const MAX_RECORD_BYTES = 4 * 1024 * 1024;
+/** The state is read in pieces of this size. */
+const PIECE_BYTES = 64 * 1024;
 /** A journal is folded into the state file when it is larger than this and than the page-hash table. */
 const JOURNAL_FOLD_BYTES = 256 * 1024;
 
@@ -107,72 +113,123 @@ function fromJson(bytes: Buffer): LocalPosition | undefined {
   };
 }
 
-/** Reads the state of a database; undefined when there is none, or none that can be trusted. */
+/** Reads the state of a database; undefined when there is none, or none that can be trusted. Dispose of its hashes. */
 export function loadLocalState(metaPath: string): LocalState | undefined {
-  const bytes = readIfThere(join(metaPath, STATE_FILE));
-  const base = bytes && decodeState(bytes);
-  if (!base) return undefined;
-  const journal = readIfThere(join(metaPath, JOURNAL_FILE));
-  return journal ? replay(base, journal) : base;
+  const hashes = new PageHashes(metaPath);
+  const position = readState(metaPath, hashes);
+  if (position) return { position, hashes };
+  hashes[Symbol.dispose]();
+  return undefined;
 }
 
-function readIfThere(path: string): Buffer | undefined {
+/** Reads the position of {@link loadLocalState} alone; everything is checked all the same. */
+export function loadLocalPosition(metaPath: string): LocalPosition | undefined {
+  return readState(metaPath, undefined);
+}
+
+/** Reads state and journal, piece by piece, and fills `hashes` when they are wanted. */
+function readState(metaPath: string, hashes: PageHashes | undefined): LocalPosition | undefined {
+  const base = readFileIfThere(join(metaPath, STATE_FILE), (fd, sizeBytes) => readBase(fd, sizeBytes, hashes));
+  if (!base) return undefined;
+  const journal = join(metaPath, JOURNAL_FILE);
+  return readFileIfThere(journal, (fd, sizeBytes) => replay(fd, sizeBytes, base, hashes)) ?? base;
+}
+
+function readFileIfThere<T>(path: string, read: (fd: number, sizeBytes: number) => T): T | undefined {
+  let fd: number;
   try {
-    return fs.readFileSync(path);
+    fd = fs.openSync(path, 'r');
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw error;
   }
+  try {
+    return read(fd, fs.fstatSync(fd).size);
+  } finally {
+    fs.closeSync(fd);
+  }
 }
 
-function decodeState(bytes: Buffer): LocalState | undefined {
-  if (bytes.length < 12) return undefined;
-  const body = bytes.subarray(0, bytes.length - 8);
-  if (crcOf(0n, body) !== bytes.readBigUInt64LE(body.length)) return undefined;
-  const jsonEnd = 4 + body.readUInt32LE(0);
-  const position = fromJson(body.subarray(4, jsonEnd));
-  if (!position || body.length !== jsonEnd + position.pageCount * 8) return undefined;
-  const memory = new SharedArrayBuffer(Math.max(position.pageCount, 1) * 8);
-  new Uint8Array(memory).set(body.subarray(jsonEnd));
-  return { position, hashes: new PageHashes(position.pageCount, memory) };
+function readBase(fd: number, sizeBytes: number, hashes: PageHashes | undefined): LocalPosition | undefined {
+  const length = Buffer.alloc(4);
+  if (readFully(fd, length, 0) < length.length) return undefined;
+  const jsonEnd = 4 + length.readUInt32LE(0);
+  if (jsonEnd + 8 > sizeBytes || jsonEnd > MAX_RECORD_BYTES) return undefined;
+  const json = Buffer.alloc(jsonEnd - 4);
+  readFully(fd, json, 4);
+  let sum = crcOf(crcOf(0n, length), json);
+  const piece = Buffer.alloc(PIECE_BYTES);
+  const end = sizeBytes - 8;
+  // Filled before it is proven: what is not proven is never handed out.
+  hashes?.resize(Math.floor((end - jsonEnd) / 8));
+  for (let at = jsonEnd; at < end; ) {
+    const bytes = piece.subarray(0, Math.min(PIECE_BYTES, end - at));
+    if (readFully(fd, bytes, at) < bytes.length) return undefined;
+    sum = crcOf(sum, bytes);
+    if (hashes) noteBytes(hashes, 1 + (at - jsonEnd) / 8, bytes);
+    at += bytes.length;
+  }
+  const stored = Buffer.alloc(8);
+  if (readFully(fd, stored, end) < stored.length || stored.readBigUInt64LE() !== sum) return undefined;
+  const position = fromJson(json);
+  return position && end - jsonEnd === position.pageCount * 8 ? position : undefined;
 }
 
-function replay(base: LocalState, journal: Buffer): LocalState {
-  let { position } = base;
-  const { hashes } = base;
-  for (let at = 0; at + 12 <= journal.length; ) {
-    const length = journal.readUInt32LE(at);
-    const end = at + 4 + length;
-    if (end + 8 > journal.length) break;
-    const body = journal.subarray(at + 4, end);
-    if (crcOf(0n, body) !== journal.readBigUInt64LE(end)) break;
+function noteBytes(hashes: PageHashes, first: number, bytes: Buffer): void {
+  const values = new BigUint64Array(Math.floor(bytes.length / 8));
+  for (let i = 0; i < values.length; i++) values[i] = bytes.readBigUInt64LE(i * 8);
+  let xor = 0n;
+  for (const value of values) xor ^= value;
+  hashes.setNew(first, values, xor);
+}
+
+function replay(fd: number, sizeBytes: number, base: LocalPosition, hashes: PageHashes | undefined): LocalPosition {
+  let position = base;
+  const length = Buffer.alloc(4);
+  for (let at = 0; readFully(fd, length, at) === 4; ) {
+    const bodyBytes = length.readUInt32LE(0);
+    if (bodyBytes < 4 || bodyBytes > MAX_RECORD_BYTES || at + 4 + bodyBytes + 8 > sizeBytes) break;
+    const record = Buffer.alloc(bodyBytes + 8);
+    if (readFully(fd, record, at + 4) < record.length) break;
+    at += 4 + record.length;
+    const body = record.subarray(0, bodyBytes);
+    if (crcOf(0n, body) !== record.readBigUInt64LE(bodyBytes)) break;
     const jsonEnd = 4 + body.readUInt32LE(0);
     const next = fromJson(body.subarray(4, jsonEnd));
-    at = end + 8;
     if (!next) break;
-    if (next.txid <= base.position.txid) continue;
+    if (next.txid <= base.txid) continue;
     if (next.txid !== position.txid + 1n) break;
-    hashes.resize(next.pageCount);
-    for (let i = jsonEnd; i < body.length; i += ENTRY_BYTES) {
+    hashes?.resize(next.pageCount);
+    for (let i = jsonEnd; hashes && i < body.length; i += ENTRY_BYTES) {
       hashes.set(body.readUInt32LE(i), body.readBigUInt64LE(i + 4));
     }
     position = next;
   }
-  return { position, hashes };
+  return position;
 }
 
 /** Writes a whole state; what the journal held is part of it. */
 export function saveState(metaPath: string, position: LocalPosition, hashes: PageHashes): void {
   fs.mkdirSync(metaPath, { recursive: true, mode: 0o700 });
+  writeFileDurably(join(metaPath, STATE_FILE), statePieces(position, hashes));
+  fs.rmSync(join(metaPath, JOURNAL_FILE), { force: true });
+}
+
+function* statePieces(position: LocalPosition, hashes: PageHashes): Generator<Uint8Array> {
   const json = toJson(position);
   const length = Buffer.alloc(4);
   length.writeUInt32LE(json.length);
-  const { values } = hashes;
-  const table = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-  const sum = Buffer.alloc(8);
-  sum.writeBigUInt64LE(crcOf(crcOf(crcOf(0n, length), json), table));
-  writeFileDurably(join(metaPath, STATE_FILE), Buffer.concat([length, json, table, sum]));
-  fs.rmSync(join(metaPath, JOURNAL_FILE), { force: true });
+  let sum = crcOf(crcOf(0n, length), json);
+  yield length;
+  yield json;
+  for (const { buffer, byteOffset, byteLength } of hashes.pieces()) {
+    const piece = new Uint8Array(buffer, byteOffset, byteLength);
+    sum = crcOf(sum, piece);
+    yield piece;
+  }
+  const stored = Buffer.alloc(8);
+  stored.writeBigUInt64LE(sum);
+  yield stored;
 }
 
 /** Forgets the state: the next start compares with the replica itself. */
@@ -181,29 +238,12 @@ export function dropState(metaPath: string): void {
   fs.rmSync(join(metaPath, JOURNAL_FILE), { force: true });
 }
 
-/** What a restore leaves, so that replication carries on from there without uploading the database again. */
-export interface RestoredState {
-  readonly replicaUrl: string;
-  readonly lineage: string | undefined;
-  readonly txid: Txid;
-  /** The checksum of the newest L0 file, when the restore ended at it; 0n otherwise. */
-  readonly fileChecksum: Checksum;
-  readonly pageSize: number;
-  readonly pageCount: number;
-  /** Hash of page i + 1 at index i. */
-  readonly pageHashes: BigUint64Array;
-}
-
 /** Writes the state that a restored database starts from, and drops what an earlier database left in its place. */
-export function saveRestoredState(metaPath: string, state: RestoredState): void {
+export function saveRestoredState(metaPath: string, position: LocalPosition, hashes: PageHashes): void {
   // First of all: records of an earlier life must never be replayed onto the new state.
   dropState(metaPath);
   fs.rmSync(spoolPathFor(metaPath), { recursive: true, force: true });
-  const { pageHashes, ...position } = state;
-  const hashes = new PageHashes();
-  hashes.resize(state.pageCount);
-  for (let i = 0; i < state.pageCount; i++) hashes.set(i + 1, pageHashes[i] ?? 0n);
-  saveState(metaPath, { ...position, wal: undefined }, hashes);
+  saveState(metaPath, position, hashes);
 }
 
 /** Appends to the journal beside a state, and folds it into the state when it has grown. */
@@ -220,8 +260,10 @@ export class StateJournal {
 
   /** Records that `position` is reached, with the pages that changed since the one before. Durable on return. */
   append(position: LocalPosition, changes: HashChanges, hashes: PageHashes): void {
-    const grown = this.#sizeBytes + changes.pgnos.length * ENTRY_BYTES;
-    if (!this.#folded || grown > Math.max(JOURNAL_FOLD_BYTES, hashes.pageCount * 8)) {
+    const added = changes.pgnos.length * ENTRY_BYTES;
+    const isLarge =
+      added > MAX_CHANGES_BYTES || this.#sizeBytes + added > Math.max(JOURNAL_FOLD_BYTES, hashes.pageCount * 8);
+    if (!this.#folded || isLarge) {
       this.fold(position, hashes);
       return;
     }

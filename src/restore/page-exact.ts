@@ -4,6 +4,7 @@ import { PageBatch } from '../ltx/page-batch.ts';
 import type { LtxFileInfo } from '../replica/replica.ts';
 import { DamagedFile } from './damage.ts';
 import type { FrameRange, PageMap } from './page-map.ts';
+import type { PlannedIndex } from './planned-file.ts';
 import { type Fetched, type PrefetchOptions, prefetch } from './prefetch.ts';
 import { type ReadContext, readRange } from './range-reader.ts';
 import type { StagedDatabase } from './staged-database.ts';
@@ -11,10 +12,11 @@ import type { StagedDatabase } from './staged-database.ts';
 /** A gap between two needed frames that is cheaper to read along than to ask around. */
 export const MAX_GAP_BYTES = 64 * 1024;
 
-/** A planned file, with its bytes where those came along with its index. */
+/** A planned file, its page index once that is open, and its bytes where those came along with it. */
 export interface MappedFile {
   readonly file: LtxFileInfo;
-  readonly whole: Uint8Array | undefined;
+  index: PlannedIndex | undefined;
+  whole: Uint8Array | undefined;
 }
 
 export interface ExactFetch {
@@ -24,7 +26,8 @@ export interface ExactFetch {
   readonly staged: StagedDatabase;
   readonly context: ReadContext;
   readonly prefetch: PrefetchOptions;
-  onRange(lengthBytes: number): void;
+  /** Told of the bytes of the pages as they are placed. */
+  onPages(bytes: number): void;
 }
 
 /** Fetches just the newest version of every page, and places it. Proves no more than that each frame holds its page. */
@@ -39,7 +42,7 @@ export async function fetchPages(job: ExactFetch): Promise<void> {
   using placer = new FramePlacer(job);
   for await (const range of ranges) {
     placer.placeAll(range);
-    job.onRange(range.piece.length);
+    job.onPages(range.piece.count * job.pageSize);
   }
 }
 

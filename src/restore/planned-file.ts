@@ -3,19 +3,21 @@ import { formatTxid } from '../base/types.ts';
 import { decodeHeader, HEADER_SIZE, type LtxHeader, MIN_FILE_SIZE } from '../ltx/format.ts';
 import { type FrameVisitor, IndexStream } from '../ltx/index-stream.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
-import { locateIndex, readTrailer, TAIL_BYTES } from '../ltx/page-index.ts';
+import { type IndexLocation, locateIndex, readTrailer, TAIL_BYTES } from '../ltx/page-index.ts';
 import type { LtxFileInfo } from '../replica/replica.ts';
 import { DamagedFile } from './damage.ts';
 import { RangeReader, type ReadContext, readRange } from './range-reader.ts';
 
 /** First guess at how many bytes hold a file's page index: enough for about 7,000 pages, or for a small file whole. */
 export const TAIL_GUESS_BYTES = 64 * 1024;
-/** Longer indexes are read in pieces of this size. */
+/** Longer indexes are read in pieces of this size, */
 const INDEX_PIECE_BYTES = 256 * 1024;
+/** and asked for in pieces of this size: a reading may stop anywhere. */
+const INDEX_REQUEST_BYTES = 16 * 1024 * 1024;
 
 /** What has been read of a planned file. */
 export interface OpenedFile {
-  readonly header: LtxHeader;
+  readonly index: PlannedIndex;
   /** All of it, when it is so small that it came along with its index. */
   readonly whole: Uint8Array | undefined;
 }
@@ -30,8 +32,8 @@ export async function readHeader(context: ReadContext, file: LtxFileInfo): Promi
 }
 
 /**
- * Reads header and page index of a planned file: one request for a small one, two or three for a large one. `onHeader` looks at
- * the header and says who is to be told of the page frames.
+ * Reads the header of a planned file, and where its page index is: one request for a small file, two for a large one.
+ * `onHeader` looks at the header and says who is to be told of the page frames.
  */
 export async function openFile(
   context: ReadContext,
@@ -47,43 +49,81 @@ export async function openFile(
     ]);
     const known = header ?? checkedHeader(tail, file);
     readTrailer(tail, known);
-    await readIndex(context, file, known, tail, onHeader(known));
-    return { header: known, whole: isWhole ? tail : undefined };
+    const index = new PlannedIndex(context, file, known, tail, onHeader(known));
+    return { index, whole: isWhole ? tail : undefined };
   });
 }
 
-async function readIndex(
-  context: ReadContext,
-  file: LtxFileInfo,
-  header: LtxHeader,
-  tail: Uint8Array,
-  visit: FrameVisitor,
-): Promise<void> {
-  const location = locateIndex(tail, file.sizeBytes);
-  const stream = new IndexStream(location, header, (pgno, offset, length) => {
-    if (length > maxFrameBytes(header.pageSize)) {
-      throw new LtxError('index', `the frame of page ${pgno} cannot be ${length} bytes long`);
-    }
-    visit(pgno, offset, length);
-  });
-  const inTail = location.offset - (file.sizeBytes - tail.length);
-  if (inTail >= 0) {
-    stream.push(tail.subarray(inTail, tail.length - TAIL_BYTES));
-  } else {
-    const reader = new RangeReader(context, file.key, location.offset, -inTail);
+/** The page index of a planned file, read from the store as far as it is needed, and on from there the next time. */
+export class PlannedIndex {
+  readonly #context: ReadContext;
+  readonly #file: LtxFileInfo;
+  readonly #location: IndexLocation;
+  readonly #stream: IndexStream;
+  /** The file's last bytes, while they are kept. */
+  #tail: Uint8Array | undefined;
+
+  constructor(context: ReadContext, file: LtxFileInfo, header: LtxHeader, tail: Uint8Array, visit: FrameVisitor) {
+    this.#context = context;
+    this.#file = file;
+    this.#tail = tail;
+    this.#location = locateIndex(tail, file.sizeBytes);
+    this.#stream = new IndexStream(this.#location, header, (pgno, offset, length) => {
+      if (length > maxFrameBytes(header.pageSize)) {
+        throw new LtxError('index', `the frame of page ${pgno} cannot be ${length} bytes long`);
+      }
+      visit(pgno, offset, length);
+    });
+  }
+
+  /** Tells of the frames of all further pages up to `until`; without it to the end, which is then checked. */
+  async read(until: number = Number.POSITIVE_INFINITY): Promise<void> {
+    await naming(this.#file, async () => {
+      while (this.#stream.hasUpTo(until) && this.#leftBytes > 0) {
+        const kept = this.#kept();
+        if (kept) this.#stream.push(kept, until);
+        else await this.#request(until);
+      }
+      if (until === Number.POSITIVE_INFINITY || this.#leftBytes === 0) this.#stream.end();
+    });
+  }
+
+  /** Gives the memory back; what it held is asked for again when it is needed. */
+  release(): void {
+    this.#tail = undefined;
+  }
+
+  get #leftBytes(): number {
+    return this.#location.size - this.#stream.bytesRead;
+  }
+
+  /** Where in the file the next bytes are. */
+  get #offset(): number {
+    return this.#location.offset + this.#stream.bytesRead;
+  }
+
+  /** The rest of the index, if it is in memory. */
+  #kept(): Uint8Array | undefined {
+    const tail = this.#tail;
+    const inTail = this.#offset - (this.#file.sizeBytes - (tail?.length ?? 0));
+    return tail && inTail >= 0 ? tail.subarray(inTail, tail.length - TAIL_BYTES) : undefined;
+  }
+
+  async #request(until: number): Promise<void> {
+    const beforeTail = this.#file.sizeBytes - (this.#tail?.length ?? 0) - this.#offset;
+    const length = Math.min(this.#leftBytes, beforeTail, INDEX_REQUEST_BYTES);
+    const reader = new RangeReader(this.#context, this.#file.key, this.#offset, length);
     try {
-      const piece = new Uint8Array(Math.min(-inTail, INDEX_PIECE_BYTES));
-      for (let left = -inTail; left > 0; left -= piece.length) {
+      const piece = new Uint8Array(Math.min(length, INDEX_PIECE_BYTES));
+      for (let left = length; left > 0 && this.#stream.hasUpTo(until); left -= piece.length) {
         const part = piece.subarray(0, Math.min(left, piece.length));
         await reader.fill(part);
-        stream.push(part);
+        this.#stream.push(part, until);
       }
     } finally {
       await reader.close();
     }
-    stream.push(tail.subarray(0, tail.length - TAIL_BYTES));
   }
-  stream.end();
 }
 
 /** No page frame is longer, whatever wrote it: an incompressible page takes its own size and a little dressing. */

@@ -1,5 +1,5 @@
 /**
- * - `fetch`: reading stored files and placing their pages; bytes are stored ones.
+ * - `fetch`: reading stored files and placing their pages; bytes of the database, or of the files where all of them are read.
  * - `verify`: reading the finished database back.
  * - `check`: SQLite's integrity check, which does not say how far it is.
  */

@@ -2,30 +2,26 @@ import { setImmediate } from 'node:timers/promises';
 import { readFully } from '../base/durable-file.ts';
 import { RivuletError } from '../base/errors.ts';
 import { PageBatch } from '../ltx/page-batch.ts';
+import type { PageHashes } from '../replica/page-hashes.ts';
 import type { StagedDatabase } from './staged-database.ts';
 
 /** Batches between two breaks in which signals and timers get their turn. */
 const BATCHES_AT_A_TIME = 8;
 
 export interface ReadBackOptions {
+  /** Will hold the hash of every page. */
+  readonly hashes: PageHashes;
   readonly pageSize: number;
   readonly pageCount: number;
   readonly signal: AbortSignal;
   onBytes(count: number): void;
 }
 
-export interface ReadBack {
-  /** Hash of page i + 1 at index i; 0n for the lock page. In shared memory. */
-  readonly pageHashes: BigUint64Array;
-  /** XOR of them. */
-  readonly checksum: bigint;
-}
-
 /** Reads a finished file back and hashes every page: what it proves is proven of the file, not of what was sent to it. */
-export async function readBack(staged: StagedDatabase, options: ReadBackOptions): Promise<ReadBack> {
-  const { pageSize, pageCount } = options;
-  const pageHashes = new BigUint64Array(new SharedArrayBuffer(pageCount * 8));
-  let checksum = 0n;
+export async function readBack(staged: StagedDatabase, options: ReadBackOptions): Promise<void> {
+  const { pageSize, pageCount, hashes } = options;
+  hashes.resize(0);
+  hashes.resize(pageCount);
   using batch = new PageBatch(pageSize);
   for (let first = 0, batches = 0; first < pageCount; first += batch.capacity, batches++) {
     if (batches % BATCHES_AT_A_TIME === 0) {
@@ -36,11 +32,10 @@ export async function readBack(staged: StagedDatabase, options: ReadBackOptions)
     const bytes = batch.slice(0, count);
     if (readFully(staged.fd, bytes, first * pageSize) !== bytes.length) throw notReadBack(staged.path);
     for (let i = 0; i < count; i++) batch.pgnos[i] = first + i + 1;
-    checksum ^= batch.hash(count);
-    pageHashes.set(batch.hashes.subarray(0, count), first);
+    const xor = batch.hash(count);
+    hashes.setNew(first + 1, batch.hashes.subarray(0, count), xor);
     options.onBytes(bytes.length);
   }
-  return { pageHashes, checksum };
 }
 
 /** The file on this disk is not what was written to it. */

@@ -11,11 +11,13 @@ import { readWholeFiles } from './whole-files.ts';
 const PREFETCH = { depth: 4, bufferBytes: 2 * 1024 * 1024 } as const;
 
 export interface RebuildHashesOptions {
+  /** Where a scratch file may be made, for a large database. */
+  readonly scratchFolder: string;
   readonly signal?: AbortSignal | undefined;
   readonly logger?: Logger | undefined;
 }
 
-/** What a replica holds at its end, as page hashes. */
+/** What a replica holds at its end, as page hashes. Dispose of them. */
 export interface RebuiltHashes {
   readonly hashes: PageHashes;
   readonly txid: Txid;
@@ -27,14 +29,14 @@ export interface RebuiltHashes {
  * Reads everything that a restore would read and keeps only the hash of every page: what a database must be compared with
  * when no local state says it. Every file is proven by its checksum. Errors as for a restore.
  */
-export async function rebuildPageHashes(replica: Replica, options: RebuildHashesOptions = {}): Promise<RebuiltHashes> {
+export async function rebuildPageHashes(replica: Replica, options: RebuildHashesOptions): Promise<RebuiltHashes> {
   const signal = options.signal ?? new AbortController().signal;
   const context = { store: replica.store, signal, logger: options.logger ?? silentLogger, onBytes: () => undefined };
   const listing = await replica.listAll({ signal });
   const { files, txid } = planRestore(listing, { replicaUrl: replica.store.url });
   const last = files.at(-1);
   if (!last) throw new RangeError('a plan has files');
-  const hashes = new PageHashes();
+  const hashes = new PageHashes(options.scratchFolder);
   try {
     const newest = await readHeader(context, last);
     hashes.resize(newest.commit);
@@ -54,6 +56,7 @@ export async function rebuildPageHashes(replica: Replica, options: RebuildHashes
     });
     return { hashes, txid, pageSize: newest.pageSize };
   } catch (error) {
+    hashes[Symbol.dispose]();
     throw error instanceof DamagedFile ? damagedFileError(error, listing, txid, replica.store.url) : error;
   }
 }

@@ -3,11 +3,12 @@ import { assert, hasCode, RivuletError } from '../base/errors.ts';
 import { CHECKSUM_FLAG } from '../base/types.ts';
 import { imagePageCount, type LtxHeader } from '../ltx/format.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
+import type { PageHashes } from '../replica/page-hashes.ts';
 import type { RestorePlan } from '../replica/plan.ts';
 import type { LtxFileInfo } from '../replica/replica.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
 import { DamagedFile } from './damage.ts';
-import { fetchPages, MAX_GAP_BYTES, type MappedFile } from './page-exact.ts';
+import { fetchPages, type MappedFile } from './page-exact.ts';
 import { MAX_MAPPED_FILES, PageMap } from './page-map.ts';
 import { checkPageSize, checkSize, openFile, readHeader } from './planned-file.ts';
 import type { PrefetchOptions } from './prefetch.ts';
@@ -25,6 +26,8 @@ export const MAX_PARALLELISM = 64;
 const MIN_STORED_PAGE_BYTES = 16;
 /** Pages named in an error. */
 const MAX_NAMED_PAGES = 5;
+/** Pages that are mapped at a time, at 20 bytes each. */
+const WINDOW_PAGES = 1024 * 1024;
 /** Small files kept in memory from the reading of their indexes on, together. */
 const KEPT_FILES_BYTES = 8 * 1024 * 1024;
 
@@ -39,14 +42,14 @@ export interface Rebuilt {
   /** Of the plan's last file: the state that was restored. */
   readonly header: LtxHeader;
   readonly proof: Proof;
-  /** See {@link readBack}. */
-  readonly pageHashes: BigUint64Array;
 }
 
 export interface RebuildOptions {
   readonly plan: RestorePlan;
   readonly context: ReadContext;
   readonly staged: StagedDatabase;
+  /** Will hold the hash of every page of the database. */
+  readonly hashes: PageHashes;
   readonly parallelism: number;
   readonly progress: Progress;
 }
@@ -79,11 +82,12 @@ async function place(work: Placing): Promise<void> {
 }
 
 /** Makes the staged file durable and proves it: that it holds what was placed, and that this is the database meant. */
-async function prove({ header, lastFile, staged, context, progress }: Placing): Promise<Rebuilt> {
+async function prove({ header, lastFile, staged, hashes, context, progress }: Placing): Promise<Rebuilt> {
   const sizeBytes = header.commit * header.pageSize;
   // The two need not wait for each other, but the file must not be closed before both have ended.
   const [read, synced] = await Promise.allSettled([
     readBack(staged, {
+      hashes,
       pageSize: header.pageSize,
       pageCount: header.commit,
       signal: context.signal,
@@ -93,11 +97,11 @@ async function prove({ header, lastFile, staged, context, progress }: Placing): 
   ]);
   if (read.status === 'rejected') throw read.reason;
   if (synced.status === 'rejected') throw synced.reason;
-  const { checksum, pageHashes } = read.value;
-  if (checksum !== staged.checksum) throw notReadBack(staged.path);
-  if (header.databaseChecksum === 0n) return { header, proof: 'file-checksums', pageHashes };
-  if ((checksum | CHECKSUM_FLAG) !== header.databaseChecksum) throw checksumMismatch(lastFile);
-  return { header, proof: 'database-checksum', pageHashes };
+  const { databaseChecksum } = hashes;
+  if (databaseChecksum !== (staged.checksum | CHECKSUM_FLAG)) throw notReadBack(staged.path);
+  if (header.databaseChecksum === 0n) return { header, proof: 'file-checksums' };
+  if (databaseChecksum !== header.databaseChecksum) throw checksumMismatch(lastFile);
+  return { header, proof: 'database-checksum' };
 }
 
 interface Placing extends RebuildOptions {
@@ -105,48 +109,60 @@ interface Placing extends RebuildOptions {
   readonly lastFile: LtxFileInfo;
 }
 
-/** Places the newest version of every page, and reads nothing else. Proves no more than that the pages can be decoded. */
+/**
+ * Places the newest version of every page, and reads nothing else: one window of pages after the other, so that a database
+ * of any size takes the same memory. Proves no more than that the pages can be decoded.
+ */
 async function placeExactly(work: Placing): Promise<void> {
   const { plan, header, context, staged, progress } = work;
-  const map = new PageMap(header.commit);
-  const files = await mapFiles(work, map);
-  const lockPage = lockPageNumber(header.pageSize);
-  const missing = map.missing(lockPage, MAX_NAMED_PAGES + 1);
-  if (missing.length > 0) throw pagesMissing(missing, plan);
-  map.sort(files.length);
-  const options = prefetchOptions(work);
-  let totalBytes = 0;
-  for (const range of map.ranges({ rangeBytes: options.bufferBytes, gapBytes: MAX_GAP_BYTES }))
-    totalBytes += range.length;
-  const onRange = progress.start('fetch', totalBytes);
-  await fetchPages({ files, map, pageSize: header.pageSize, staged, context, prefetch: options, onRange });
+  const { pageSize, commit } = header;
+  const map = new PageMap(Math.min(commit, WINDOW_PAGES));
+  const files: MappedFile[] = plan.files.map((file) => ({ file, index: undefined, whole: undefined }));
+  const prefetch = prefetchOptions(work);
+  const onPages = progress.start('fetch', commit * pageSize);
+  for (let first = 1; first <= commit; first += WINDOW_PAGES) {
+    map.moveTo(first, Math.min(WINDOW_PAGES, commit - first + 1));
+    await mapFiles(work, map, files);
+    const missing = map.missing(lockPageNumber(pageSize), MAX_NAMED_PAGES + 1);
+    if (missing.length > 0) throw pagesMissing(missing, plan);
+    map.sort(files.length);
+    await fetchPages({ files, map, pageSize, staged, context, prefetch, onPages });
+  }
 }
 
-/** Reads the page index of every planned file into the map. */
-async function mapFiles(work: Placing, map: PageMap): Promise<MappedFile[]> {
-  const { plan, context, header, lastFile } = work;
-  const mapped: MappedFile[] = plan.files.map((file) => ({ file, whole: undefined }));
-  let keptBytes = 0;
-  await forEachLimited(plan.files, work.parallelism, async (file, number) => {
-    const { whole } = await openFile(context, file, (fileHeader) => {
-      checkPageSize(fileHeader, file, header, lastFile);
-      return (pgno, offset, length) => map.claim(number, pgno, offset, length);
-    });
-    if (!whole || keptBytes + whole.length > KEPT_FILES_BYTES) return;
-    keptBytes += whole.length;
-    mapped[number] = { file, whole };
+/** Reads into the map what the page indexes of all planned files say about its pages; the last window checks them to their ends. */
+async function mapFiles(work: Placing, map: PageMap, files: MappedFile[]): Promise<void> {
+  const { context, header, lastFile, parallelism } = work;
+  const isLast = map.lastPgno === header.commit;
+  let keptBytes = files.reduce((sum, { whole }) => sum + (whole?.length ?? 0), 0);
+  await forEachLimited(files, parallelism, async (mapped, number) => {
+    const { file } = mapped;
+    if (!mapped.index) {
+      const { index, whole } = await openFile(context, file, (fileHeader) => {
+        checkPageSize(fileHeader, file, header, lastFile);
+        return (pgno, offset, length) => map.claim(number, pgno, offset, length);
+      });
+      mapped.index = index;
+      if (whole && keptBytes + whole.length <= KEPT_FILES_BYTES) {
+        keptBytes += whole.length;
+        mapped.whole = whole;
+      }
+    }
+    await mapped.index.read(isLast ? undefined : map.lastPgno);
+    if (!mapped.whole) mapped.index.release();
   });
-  return mapped;
 }
 
 /** Places the newest version of every page from files that are read and proven whole, the newest first. */
 async function placeFromWholeFiles(work: Placing): Promise<void> {
   const { plan, header, lastFile, staged, context, progress } = work;
-  const wanted = new Uint8Array(header.commit).fill(1);
+  // One bit a page.
+  const placed = new Uint8Array(Math.ceil((header.commit + 1) / 8));
+  const isPlaced = (pgno: number): boolean => ((placed[pgno >>> 3] ?? 0) & (1 << (pgno & 7))) !== 0;
   const isNewest = (pgno: number): boolean => {
-    const first = wanted[pgno - 1] === 1;
-    if (first) wanted[pgno - 1] = 0;
-    return first;
+    if (pgno > header.commit || isPlaced(pgno)) return false;
+    placed[pgno >>> 3] = (placed[pgno >>> 3] ?? 0) | (1 << (pgno & 7));
+    return true;
   };
   await readWholeFiles({
     files: plan.files,
@@ -159,8 +175,8 @@ async function placeFromWholeFiles(work: Placing): Promise<void> {
   const lockPage = lockPageNumber(header.pageSize);
   if (staged.placed === imagePageCount(header.commit, header.pageSize)) return;
   const missing: number[] = [];
-  for (let i = wanted.indexOf(1); i >= 0 && missing.length <= MAX_NAMED_PAGES; i = wanted.indexOf(1, i + 1)) {
-    if (i + 1 !== lockPage) missing.push(i + 1);
+  for (let pgno = 1; pgno <= header.commit && missing.length <= MAX_NAMED_PAGES; pgno++) {
+    if (pgno !== lockPage && !isPlaced(pgno)) missing.push(pgno);
   }
   throw pagesMissing(missing, plan);
 }

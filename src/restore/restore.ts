@@ -7,7 +7,8 @@ import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts
 import { MIN_FILE_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
 import { readTrailer } from '../ltx/page-index.ts';
 import { readIdentity } from '../replica/identity.ts';
-import { metaPathFor, saveRestoredState } from '../replica/local-state.ts';
+import { type LocalPosition, metaPathFor, saveRestoredState } from '../replica/local-state.ts';
+import { PageHashes } from '../replica/page-hashes.ts';
 import { planRestore, type RestorePlan } from '../replica/plan.ts';
 import { type LtxFileInfo, newest, type Replica } from '../replica/replica.ts';
 import { isStoreError } from '../store/store.ts';
@@ -124,13 +125,14 @@ class Restore {
     // Listed before anything is made on disk: where there is no backup, not even a folder is left.
     const first = await this.#listAndPlan();
     const staged = stageAt(target);
+    using hashes = new PageHashes(dirname(target.path));
     try {
-      const restored = await this.#rebuildFrom(first, staged);
+      const restored = await this.#rebuildFrom(first, staged, hashes);
       await this.#check(staged, restored.rebuilt);
       this.#signal.throwIfAborted();
       await staged.close();
       const movedAside = swapIn(staged.path, outputPath, force);
-      await this.#saveState(target.path, restored);
+      await this.#saveState(target.path, restored, hashes);
       return this.#result(target.path, restored, movedAside, performance.now() - startMs);
     } finally {
       await staged.discard();
@@ -174,11 +176,11 @@ class Restore {
     });
   }
 
-  async #rebuildFrom(first: Omit<Restored, 'rebuilt'>, staged: StagedDatabase): Promise<Restored> {
+  async #rebuildFrom(first: Omit<Restored, 'rebuilt'>, staged: StagedDatabase, hashes: PageHashes): Promise<Restored> {
     for (let { listing, plan } = first, plans = 1; ; plans++) {
       this.#logger.log('info', 'restoring', { txid: formatTxid(plan.txid), files: plan.files.length, plan: plans });
       try {
-        return { listing, plan, rebuilt: await this.#rebuild(plan, staged) };
+        return { listing, plan, rebuilt: await this.#rebuild(plan, staged, hashes) };
       } catch (error) {
         if (error instanceof DamagedFile) throw damagedFileError(error, listing, plan.txid, this.#replica.store.url);
         if (!isStoreError(error, 'not-found')) throw error;
@@ -189,11 +191,12 @@ class Restore {
     }
   }
 
-  #rebuild(plan: RestorePlan, staged: StagedDatabase): Promise<Rebuilt> {
+  #rebuild(plan: RestorePlan, staged: StagedDatabase, hashes: PageHashes): Promise<Rebuilt> {
     const { parallelism = DEFAULT_PARALLELISM } = this.#options;
     return rebuild({
       plan,
       staged,
+      hashes,
       context: this.#context,
       parallelism: Math.max(1, Math.min(Math.floor(parallelism), MAX_PARALLELISM)),
       progress: this.#progress,
@@ -220,19 +223,20 @@ class Restore {
   }
 
   /** The database is in its place: from here on nothing fails any more. Without the state replication compares and goes on. */
-  async #saveState(path: string, restored: Restored): Promise<void> {
-    const { header, pageHashes } = restored.rebuilt;
+  async #saveState(path: string, restored: Restored, hashes: PageHashes): Promise<void> {
+    const { header } = restored.rebuilt;
     try {
       const identity = await readIdentity(this.#replica.store, { signal: this.#signal });
-      saveRestoredState(this.#options.metaPath ?? metaPathFor(path), {
+      const position: LocalPosition = {
         replicaUrl: this.#replica.store.url,
         lineage: identity?.lineage,
         txid: restored.plan.txid,
         fileChecksum: await this.#newestFileChecksum(restored),
         pageSize: header.pageSize,
         pageCount: header.commit,
-        pageHashes,
-      });
+        wal: undefined,
+      };
+      saveRestoredState(this.#options.metaPath ?? metaPathFor(path), position, hashes);
     } catch (error) {
       const message = 'restored, but what replication needs to carry on could not be saved: it will compare first';
       this.#logger.log('warn', message, { path, error: messageOf(error) });

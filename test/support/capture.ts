@@ -3,8 +3,7 @@ import type { Logger } from '../../src/base/log.ts';
 import { DatabaseCapture } from '../../src/capture/database-capture.ts';
 import type { SpooledFile } from '../../src/capture/l0-writer.ts';
 import type { CaptureSettings, CaptureState } from '../../src/capture/options.ts';
-import { loadLocalState, metaPathFor } from '../../src/replica/local-state.ts';
-import { PageHashes } from '../../src/replica/page-hashes.ts';
+import { loadLocalPosition, metaPathFor } from '../../src/replica/local-state.ts';
 import { Image } from './image.ts';
 
 export const REPLICA_URL = 'file:///replica';
@@ -28,8 +27,7 @@ export class CaptureHarness {
     this.path = path;
     this.image = options.after?.image ?? new Image();
     const metaPath = metaPathFor(path);
-    const state = options.after ? loadLocalState(metaPath) : undefined;
-    const hashes = state?.hashes ?? new PageHashes();
+    const position = options.after ? loadLocalPosition(metaPath) : undefined;
     const logger: Logger = { log: (_level, message) => void this.messages.push(message), with: () => logger };
     const settings: CaptureSettings = {
       path,
@@ -49,7 +47,7 @@ export class CaptureHarness {
     };
     this.capture = new DatabaseCapture(
       settings,
-      { position: state?.position, hashMemory: hashes.memory, pageCount: hashes.pageCount, spooledBytes: 0 },
+      { position, spooledBytes: 0 },
       {
         state: (next) => void this.states.push(next),
         barrier: (ms) => void this.barriersMs.push(ms),

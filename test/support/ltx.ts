@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { CHECKSUM_FLAG, type Checksum, checksum, txid } from '../../src/base/types.ts';
 import { LtxDecoder } from '../../src/ltx/decoder.ts';
 import { EncodePool } from '../../src/ltx/encode-pool.ts';
@@ -31,7 +32,7 @@ export function makeLtx(
   pages: readonly Page[],
   options: { encoding?: PageEncoding; batchPages?: number; threads?: number; postApplyChecksum?: Checksum } = {},
 ): Buffer {
-  const encoder = new LtxEncoder(head);
+  using encoder = new LtxEncoder({ ...head, scratchFolder: tmpdir() });
   using pool = new EncodePool(head.pageSize, options.encoding ?? 'block', options.threads ?? 0);
   const step = options.batchPages ?? batchCapacity(head.pageSize);
   const parts: Uint8Array[] = [];
@@ -54,8 +55,8 @@ export function makeLtx(
     pool.submit(some.length);
   }
   while (takeOne());
-  const done = encoder.finish(head, options.postApplyChecksum);
-  const file = Buffer.concat([done.head, ...parts, ...done.tail]);
+  const done = encoder.finish(head, (bytes) => parts.push(Uint8Array.from(bytes)), options.postApplyChecksum);
+  const file = Buffer.concat([done.head, ...parts]);
   if (file.length !== done.sizeBytes || done.head.length !== HEADER_SIZE)
     throw new Error('the encoder misstates sizes');
   return file;

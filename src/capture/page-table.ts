@@ -1,0 +1,52 @@
+import { ScratchChunks } from '../base/scratch-chunks.ts';
+
+const CHUNK_PAGES = 512;
+
+/** A number (up to 2^32 - 2) for each of some pages; 4 bytes a page, of large tables mostly on disk. Dispose of it when done. */
+export class PageTable {
+  /** Values plus one; 0: none. */
+  readonly #chunks: ScratchChunks<Uint32Array>;
+  #size = 0;
+
+  /** `folder`: for the scratch file. */
+  constructor(folder: string) {
+    this.#chunks = new ScratchChunks(folder, () => new Uint32Array(CHUNK_PAGES));
+  }
+
+  /** Pages that have a number. */
+  get size(): number {
+    return this.#size;
+  }
+
+  get(pgno: number): number | undefined {
+    const value = this.#chunks.read(Math.floor(pgno / CHUNK_PAGES))?.[pgno % CHUNK_PAGES] ?? 0;
+    return value === 0 ? undefined : value - 1;
+  }
+
+  set(pgno: number, value: number): void {
+    const values = this.#chunks.write(Math.floor(pgno / CHUNK_PAGES));
+    if (values[pgno % CHUNK_PAGES] === 0) this.#size++;
+    values[pgno % CHUNK_PAGES] = value + 1;
+  }
+
+  /** Page numbers up to `last`, ascending. */
+  *pgnos(last: number): Generator<number> {
+    for (const index of this.#chunks.indexes) {
+      const values = this.#chunks.read(index);
+      for (let i = 0; values && i < CHUNK_PAGES; i++) {
+        const pgno = index * CHUNK_PAGES + i;
+        if (pgno > last) return;
+        if (values[i] !== 0) yield pgno;
+      }
+    }
+  }
+
+  clear(): void {
+    this.#chunks.clear();
+    this.#size = 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.clear();
+  }
+}
