@@ -26,13 +26,15 @@ let newest: Chunk<ChunkValues> | undefined;
  * thread together) they wait in a scratch file without a name, which the system frees even after SIGKILL. Memory is
  * exceeded rather than failed in when that file cannot be written. Dispose of it when done.
  *
- * An array that was handed out is written to only until the next call on any owner: then it may have been put away.
+ * An array that was handed out is good until the next call on any owner: then it may have been put away.
  */
 export class ScratchChunks<T extends ChunkValues> {
   readonly #folder: string;
   readonly #make: () => T;
   /** By index; undefined: in the scratch file. */
   readonly #chunks = new Map<number, Chunk<T> | undefined>();
+  /** The array of a chunk that was put away, for the next one. */
+  #spare: T | undefined;
   #fd: number | undefined;
   #lost: RivuletError | undefined;
 
@@ -61,7 +63,7 @@ export class ScratchChunks<T extends ChunkValues> {
 
   /** A chunk to write to; it exists from now on. */
   write(index: number): T {
-    const chunk = this.#chunk(index) ?? this.#add(index, this.#make());
+    const chunk = this.#chunk(index) ?? this.#add(index, this.#zeroed());
     chunk.dirty = true;
     return chunk.values;
   }
@@ -79,6 +81,7 @@ export class ScratchChunks<T extends ChunkValues> {
   clear(): void {
     for (const chunk of this.#chunks.values()) if (chunk) forget(chunk);
     this.#chunks.clear();
+    this.#spare = undefined;
     if (this.#fd !== undefined) fs.closeSync(this.#fd);
     this.#fd = undefined;
     this.#lost = undefined;
@@ -108,7 +111,7 @@ export class ScratchChunks<T extends ChunkValues> {
   }
 
   #load(index: number): Chunk<T> {
-    const values = this.#make();
+    const values = this.#zeroed();
     const bytes = bytesOf(values);
     try {
       const got = this.#fd === undefined ? 0 : readFully(this.#fd, bytes, index * bytes.length);
@@ -127,6 +130,13 @@ export class ScratchChunks<T extends ChunkValues> {
     return this.#add(index, values);
   }
 
+  #zeroed(): T {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (spare) bytesOf(spare).fill(0);
+    return spare ?? this.#make();
+  }
+
   /** Moves a chunk to the scratch file; false when that could not be written. */
   spill(chunk: Chunk<T>): boolean {
     try {
@@ -139,6 +149,7 @@ export class ScratchChunks<T extends ChunkValues> {
       return false; // no room, most likely: then it stays in memory
     }
     this.#chunks.set(chunk.index, undefined);
+    this.#spare = chunk.values;
     return true;
   }
 }

@@ -32,11 +32,9 @@ export class PageTable {
   /** Page numbers up to `last`, ascending. */
   *pgnos(last: number): Generator<number> {
     for (const index of this.#chunks.indexes) {
-      const values = this.#chunks.read(index);
-      for (let i = 0; values && i < CHUNK_PAGES; i++) {
-        const pgno = index * CHUNK_PAGES + i;
+      for (let pgno = index * CHUNK_PAGES; pgno < (index + 1) * CHUNK_PAGES; pgno++) {
         if (pgno > last) return;
-        if (values[i] !== 0) yield pgno;
+        if (this.get(pgno) !== undefined) yield pgno;
       }
     }
   }

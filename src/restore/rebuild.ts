@@ -26,8 +26,6 @@ export const MAX_PARALLELISM = 64;
 const MIN_STORED_PAGE_BYTES = 16;
 /** Pages named in an error. */
 const MAX_NAMED_PAGES = 5;
-/** Pages that are mapped at a time, at 20 bytes each. */
-const WINDOW_PAGES = 1024 * 1024;
 /** Small files kept in memory from the reading of their indexes on, together. */
 const KEPT_FILES_BYTES = 8 * 1024 * 1024;
 
@@ -51,6 +49,8 @@ export interface RebuildOptions {
   /** Will hold the hash of every page of the database. */
   readonly hashes: PageHashes;
   readonly parallelism: number;
+  /** Pages that are mapped at a time. */
+  readonly windowPages: number;
   readonly progress: Progress;
 }
 
@@ -114,14 +114,14 @@ interface Placing extends RebuildOptions {
  * of any size takes the same memory. Proves no more than that the pages can be decoded.
  */
 async function placeExactly(work: Placing): Promise<void> {
-  const { plan, header, context, staged, progress } = work;
+  const { plan, header, context, staged, windowPages, progress } = work;
   const { pageSize, commit } = header;
-  const map = new PageMap(Math.min(commit, WINDOW_PAGES));
+  const map = new PageMap(Math.min(commit, windowPages));
   const files: MappedFile[] = plan.files.map((file) => ({ file, index: undefined, whole: undefined }));
   const prefetch = prefetchOptions(work);
   const onPages = progress.start('fetch', commit * pageSize);
-  for (let first = 1; first <= commit; first += WINDOW_PAGES) {
-    map.moveTo(first, Math.min(WINDOW_PAGES, commit - first + 1));
+  for (let first = 1; first <= commit; first += windowPages) {
+    map.moveTo(first, Math.min(windowPages, commit - first + 1));
     await mapFiles(work, map, files);
     const missing = map.missing(lockPageNumber(pageSize), MAX_NAMED_PAGES + 1);
     if (missing.length > 0) throw pagesMissing(missing, plan);

@@ -27,6 +27,7 @@ import { asOutputError, inspectTarget, type Target } from './target.ts';
 /** How often a restore lists and plans: once, and again when planned files were gone (retention goes on meanwhile). */
 export const MAX_PLANS = 4;
 const DEFAULT_PARALLELISM = 8;
+const DEFAULT_WINDOW_PAGES = 1024 * 1024;
 
 export interface RestoreOptions {
   /** Where the database goes. Missing parent folders are made. */
@@ -39,6 +40,8 @@ export interface RestoreOptions {
   readonly integrityCheck?: IntegrityCheck | undefined;
   /** Requests to the store at a time, 1 to 64; default 8. */
   readonly parallelism?: number | undefined;
+  /** Pages that are looked up at a time, at 20 bytes of memory each; default 1,048,576. */
+  readonly windowPages?: number | undefined;
   /** Rivulet's folder for this database; default `<dir>/.<file>-rivulet`. */
   readonly metaPath?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -192,13 +195,14 @@ class Restore {
   }
 
   #rebuild(plan: RestorePlan, staged: StagedDatabase, hashes: PageHashes): Promise<Rebuilt> {
-    const { parallelism = DEFAULT_PARALLELISM } = this.#options;
+    const { parallelism = DEFAULT_PARALLELISM, windowPages = DEFAULT_WINDOW_PAGES } = this.#options;
     return rebuild({
       plan,
       staged,
       hashes,
       context: this.#context,
       parallelism: Math.max(1, Math.min(Math.floor(parallelism), MAX_PARALLELISM)),
+      windowPages: Math.max(1, Math.floor(windowPages)),
       progress: this.#progress,
     });
   }

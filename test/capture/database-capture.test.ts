@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { isUnderCapture, withDatabaseFile } from '../../src/base/database-files.ts';
 import { metaPathFor, spoolPathFor } from '../../src/replica/local-state.ts';
 import { CaptureHarness } from '../support/capture.ts';
@@ -29,6 +32,26 @@ async function setUp(t: TestContext, pragmas = ''): Promise<Setup> {
 async function assertEqual({ path, app }: Setup, harness: CaptureHarness): Promise<void> {
   await app.run('PRAGMA wal_checkpoint(TRUNCATE)');
   assert.deepEqual(harness.image.differences(readFileSync(path)), []);
+}
+
+async function pageCount(app: SqliteProcess): Promise<number> {
+  return Number((await app.run('PRAGMA page_count'))[0]?.page_count);
+}
+
+/** Has the application truncate the WAL, however often it must ask. */
+async function checkpointed(app: SqliteProcess): Promise<void> {
+  for (let tries = 0; tries < 100; tries++) {
+    const [row] = await app.run('PRAGMA wal_checkpoint(TRUNCATE)');
+    if (row?.busy === 0) return;
+    await setTimeout(20);
+  }
+  throw new Error('the WAL could not be truncated');
+}
+
+/** See append-wal-child.ts. */
+function appendCommit(path: string, commit: number, pages: readonly number[]): void {
+  const child = fileURLToPath(new URL('../support/append-wal-child.ts', import.meta.url));
+  execFileSync(process.execPath, [child, path, String(commit), ...pages.map(String)]);
 }
 
 describe('capturing a live database', () => {
@@ -102,6 +125,38 @@ describe('capturing a live database', () => {
       if (i < 2) await setup.app.run('VACUUM');
     }
     await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
+  test('pages that the database grew by and that nobody wrote are stored all the same', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path);
+    await harness.capture.sync();
+    const pages = await pageCount(setup.app);
+    await setup.app.run("INSERT INTO t(v) VALUES ('before')");
+    appendCommit(setup.path, pages + 4, [pages + 2]);
+    await harness.capture.sync();
+    await harness.stop();
+    assert.deepEqual(harness.kinds.slice(1), ['increment', 'increment'].slice(0, harness.kinds.length - 1));
+    assert.equal(harness.image.bytes.length, (pages + 4) * 4096);
+    await assertEqual(setup, harness);
+  });
+
+  test('pages that a shrink took and that come back unwritten are stored as they are then', async (t) => {
+    const setup = await setUp(t, 'PRAGMA auto_vacuum=INCREMENTAL;');
+    const harness = new CaptureHarness(setup.path, { settings: { syncIntervalMs: 60_000 } });
+    await harness.capture.sync();
+    const pages = await pageCount(setup.app);
+    await setup.app.run('DELETE FROM t WHERE id > 120; PRAGMA incremental_vacuum');
+    const fewer = await pageCount(setup.app);
+    assert.ok(fewer < pages - 5);
+    // The file is cut to size here: the pages that come back are zeros, no longer what they were.
+    await checkpointed(setup.app);
+    await setup.app.run("UPDATE t SET v = 'more' WHERE id = 1");
+    appendCommit(setup.path, pages, [fewer + 1]);
+    await harness.capture.sync();
+    await harness.stop();
+    assert.ok(!harness.kinds.includes('diff'));
     await assertEqual(setup, harness);
   });
 
@@ -302,7 +357,7 @@ describe('when things go wrong', () => {
     const walBytes: number[] = [];
     for (let i = 0; i < 30; i++) {
       await setup.app.run('UPDATE t SET v = randomblob(900)');
-      if (i % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 250));
+      if (i % 5 === 4) await setTimeout(250);
       walBytes.push(readFileSync(`${setup.path}-wal`).length);
     }
     assert.equal(harness.files.length, spooled, 'nothing is spooled meanwhile');

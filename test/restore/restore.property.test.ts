@@ -74,7 +74,8 @@ describe('restoring a replica', () => {
         const id = ids[pick % Math.max(ids.length, 1)];
         if (id === undefined) return;
         const outputPath = join(folder, `${count++}.db`);
-        const result = await restoreDatabase(replica, { outputPath, txid: id, parallelism: 1 + (pick % 4) });
+        const options = { outputPath, txid: id, parallelism: 1 + (pick % 4), windowPages: 1 + (pick % 50) };
+        const result = await restoreDatabase(replica, options);
         assert.ok(readFileSync(outputPath).equals(history.state(id)));
         assert.equal(result.txid, id);
         assert.equal(result.pageCount * result.pageSize, history.state(id).length);
