@@ -108,6 +108,9 @@ export class CaptureThread {
       case 'spooled':
         entry.listener.spooled(message.file);
         break;
+      case 'progress':
+        entry.listener.progress(message.doneBytes, message.totalBytes);
+        break;
       case 'barrier':
         entry.listener.barrier(message.ms);
         break;

@@ -34,6 +34,7 @@ function listenerOf(id: number): CaptureListener {
       endSpareThread(); // an image would have taken it
       report({ kind: 'spooled', id, file });
     },
+    progress: (doneBytes, totalBytes) => report({ kind: 'progress', id, doneBytes, totalBytes }),
     barrier: (ms) => report({ kind: 'barrier', id, ms }),
   };
 }

@@ -60,7 +60,7 @@ export class DatabaseCapture {
     this.#settings = settings;
     this.#listener = listener;
     this.#log = log;
-    this.#maker = new L0Maker(settings, start, (file) => listener.spooled(file), log);
+    this.#maker = new L0Maker(settings, start, listener, log);
     this.#waker = new Waker(`${settings.path}-wal`);
   }
 

@@ -15,8 +15,8 @@ import {
 import { type HashChanges, PageHashes } from '../replica/page-hashes.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
 import { WAL_HEADER_SIZE } from '../sqlite/wal.ts';
-import { type L0Kind, L0Writer, prepareSpool, removeSpooled, type SpooledFile } from './l0-writer.ts';
-import type { CaptureSettings, StartingPoint } from './options.ts';
+import { cappedBytes, type L0Kind, L0Writer, prepareSpool, removeSpooled, type SpooledFile } from './l0-writer.ts';
+import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
 import type { WalFollower } from './wal-follower.ts';
 import type { WalReader } from './wal-reader.ts';
@@ -38,7 +38,7 @@ export class L0Maker {
   readonly #settings: CaptureSettings;
   readonly #spoolPath: string;
   readonly #journal: StateJournal;
-  readonly #onSpooled: (file: SpooledFile) => void;
+  readonly #listener: Pick<CaptureListener, 'spooled' | 'progress'>;
   readonly #log: Logger;
   /** Files in the spool, oldest first. */
   readonly #inSpool: { readonly txid: bigint; readonly path: string }[];
@@ -47,9 +47,14 @@ export class L0Maker {
   #unstoredBytes: number;
   #lastMs = 0;
 
-  constructor(settings: CaptureSettings, start: StartingPoint, onSpooled: (file: SpooledFile) => void, log: Logger) {
+  constructor(
+    settings: CaptureSettings,
+    start: StartingPoint,
+    listener: Pick<CaptureListener, 'spooled' | 'progress'>,
+    log: Logger,
+  ) {
     this.#settings = settings;
-    this.#onSpooled = onSpooled;
+    this.#listener = listener;
     this.#log = log;
     this.#spoolPath = spoolPathFor(settings.metaPath);
     this.#journal = new StateJournal(settings.metaPath);
@@ -75,7 +80,7 @@ export class L0Maker {
 
   /** A file is in the store: it no longer counts, and older ones are removed. */
   stored(file: SpooledFile): void {
-    this.#unstoredBytes = Math.max(0, this.#unstoredBytes - file.sizeBytes);
+    this.#unstoredBytes = Math.max(0, this.#unstoredBytes - cappedBytes(file));
     // The newest stored file stays: it proves at the next start that the replica is the one that we wrote.
     for (let oldest = this.#inSpool[0]; oldest && oldest.txid < file.txid; oldest = this.#inSpool[0]) {
       removeSpooled(oldest.path);
@@ -178,10 +183,12 @@ export class L0Maker {
       if (sinceTurn < TURN_BYTES) continue;
       sinceTurn = 0;
       await nextTurn();
+      this.#listener.progress(first * pageSize, commit * pageSize);
       if (performance.now() - saidMs < PROGRESS_EVERY_MS) continue;
       saidMs = performance.now();
       this.#log.log('info', 'reading the database', { percent: Math.floor((first / commit) * 100), pages: commit });
     }
+    this.#listener.progress(commit * pageSize, commit * pageSize);
     if (stored === 0 && this.#position?.pageCount === commit) {
       this.#rebase(this.#position, follower);
       return;
@@ -256,9 +263,9 @@ export class L0Maker {
     this.#position = position;
     follower.markStored();
     this.#lastMs = performance.now();
-    this.#unstoredBytes += file.sizeBytes;
+    this.#unstoredBytes += cappedBytes(file);
     this.#inSpool.push(file);
-    this.#onSpooled(file);
+    this.#listener.spooled(file);
   }
 }
 

@@ -46,6 +46,7 @@ export type Request =
 export type Report =
   | { readonly kind: 'state'; readonly id: number; readonly state: SentState }
   | { readonly kind: 'spooled'; readonly id: number; readonly file: SpooledFile }
+  | { readonly kind: 'progress'; readonly id: number; readonly doneBytes: number; readonly totalBytes: number }
   | { readonly kind: 'barrier'; readonly id: number; readonly ms: number }
   | { readonly kind: 'synced'; readonly id: number; readonly ticket: number; readonly txid: Txid | undefined }
   | { readonly kind: 'sync-failed'; readonly id: number; readonly ticket: number; readonly error: SentError }

@@ -22,7 +22,7 @@ export interface CaptureSettings {
   readonly truncatePages: number;
   /** Cut an L0 file at the next commit once it covers this much WAL. 0: no limit. */
   readonly maxSyncWalBytes: number;
-  /** Cap of L0 files that are not stored yet. */
+  /** Cap of L0 files that are not stored yet; the first image is not counted. */
   readonly maxSpoolBytes: number;
   /** Switch a database in rollback-journal mode to WAL mode. */
   readonly setWal: boolean;
@@ -53,6 +53,8 @@ export interface CaptureListener {
   state(state: CaptureState): void;
   /** A file is whole in the spool and recorded in the local state. */
   spooled(file: SpooledFile): void;
+  /** How far the reading of the whole database is. */
+  progress(doneBytes: number, totalBytes: number): void;
   /** Writers were held up this long by a checkpoint handover. */
   barrier(ms: number): void;
 }

@@ -1,3 +1,4 @@
+import type { Logger } from '../base/log.ts';
 import { formatElapsed, formatSize } from './format.ts';
 import { usesColour } from './terminal.ts';
 
@@ -88,6 +89,17 @@ export class Progress {
       ? before + bar + after
       : `${before}${after.trim()}`.slice(0, room);
   }
+}
+
+/** Log lines and the bar share a terminal: the bar makes room first, and comes back with the next update. */
+export function aroundProgress(logger: Logger, progress: Progress): Logger {
+  return {
+    log(level, message, fields) {
+      progress.clear();
+      logger.log(level, message, fields);
+    },
+    with: (fields) => aroundProgress(logger.with(fields), progress),
+  };
 }
 
 function percent({ doneBytes, totalBytes }: ProgressState): number {

@@ -9,7 +9,7 @@ import { type RestoreOptions, type RestoreResult, restoreDatabase } from '../res
 import { AnnouncedStore } from './announced-store.ts';
 import { requireEngine } from './engine.ts';
 import { formatCount, formatElapsed, formatJson, formatSize } from './format.ts';
-import { Progress } from './progress.ts';
+import { aroundProgress, Progress } from './progress.ts';
 import { findReplica, type ReplicaSource } from './replica-source.ts';
 import type { RestoreRequest } from './restore.ts';
 import { loggerForRestore } from './restore-logger.ts';
@@ -114,17 +114,6 @@ function optionsOf(request: RestoreRequest, { database }: ReplicaSource): Restor
     txid: request.txid,
     parallelism: request.parallelism,
     metaPath,
-  };
-}
-
-/** Log lines and the bar share a terminal: the bar makes room first, and comes back with the next update. */
-function aroundProgress(logger: Logger, progress: Progress): Logger {
-  return {
-    log(level, message, fields) {
-      progress.clear();
-      logger.log(level, message, fields);
-    },
-    with: (fields) => aroundProgress(logger.with(fields), progress),
   };
 }
 

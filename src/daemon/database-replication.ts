@@ -20,6 +20,8 @@ export interface ReplicationEvents {
   captured?(file: SpooledFile): void;
   /** That file is durable in the store. */
   stored?(file: SpooledFile): void;
+  /** How far long work is: restoring a missing database, or reading a whole one. */
+  progress?(phase: 'restoring' | 'reading', doneBytes: number, totalBytes: number): void;
   /** Writers were held up this long, ms. */
   barrier?(ms: number): void;
 }
@@ -126,6 +128,7 @@ export class DatabaseReplication {
       {
         state: (state) => this.#onState(state),
         spooled: (file) => this.#onSpooled(file),
+        progress: (doneBytes, totalBytes) => this.#events.progress?.('reading', doneBytes, totalBytes),
         barrier: (ms) => this.#events.barrier?.(ms),
       },
       this.#log,

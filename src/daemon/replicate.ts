@@ -49,7 +49,7 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   let reason: Reason | undefined;
   let failure: unknown;
   try {
-    for (const database of config.dbs) await restoreIfMissing(database, logger, signals.first.signal);
+    for (const database of config.dbs) await restoreIfMissing(database, options, signals.first.signal);
     for (const database of config.dbs) replications.push(await start(database, thread, options));
     reason = await runUntilTheEnd(options, replications, signals, thread);
   } catch (error) {
@@ -74,7 +74,14 @@ function expectsImage(config: Config): boolean {
   });
 }
 
-async function restoreIfMissing(database: DatabaseConfig, logger: Logger, signal: AbortSignal): Promise<void> {
+/** While a missing database is restored, how far that is gets said this often. */
+const PROGRESS_EVERY_MS = 5000;
+
+async function restoreIfMissing(
+  database: DatabaseConfig,
+  { logger, events }: ReplicateOptions,
+  signal: AbortSignal,
+): Promise<void> {
   if (!database.restoreIfMissing) return;
   if (existsSync(database.path)) {
     logger.log('info', 'database already exists, skipping restore', { db: database.path });
@@ -82,11 +89,20 @@ async function restoreIfMissing(database: DatabaseConfig, logger: Logger, signal
   }
   const { restoreDatabase } = await import('../restore/restore.ts');
   const { store, replica } = await openReplica(database.replica);
+  const { progress } = events?.(database.path) ?? {};
+  let saidMs = performance.now();
   try {
     const result = await restoreDatabase(replica, {
       outputPath: database.path,
       signal,
       logger,
+      onProgress: ({ phase, doneBytes, totalBytes }) => {
+        progress?.('restoring', doneBytes, totalBytes);
+        if (performance.now() - saidMs < PROGRESS_EVERY_MS) return;
+        saidMs = performance.now();
+        const percent = Math.floor((100 * doneBytes) / Math.max(totalBytes, 1));
+        logger.log('info', 'restoring the database', { db: database.path, phase, percent });
+      },
       ...(database.metaPath === undefined ? {} : { metaPath: database.metaPath }),
     });
     logger.log('info', 'restored the database', {

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
-import type { SpooledFile } from '../capture/l0-writer.ts';
+import { cappedBytes, type SpooledFile } from '../capture/l0-writer.ts';
 import type { StartingPoint } from '../capture/options.ts';
 import { LtxDecoder } from '../ltx/decoder.ts';
 import { type LtxHeader, parseLtxName } from '../ltx/format.ts';
@@ -101,7 +101,7 @@ async function probe(store: Store): Promise<void> {
 }
 
 function startFromState(state: LocalPosition, lineage: string, unstored: readonly SpooledFile[]): Start {
-  const spooledBytes = unstored.reduce((sum, file) => sum + file.sizeBytes, 0);
+  const spooledBytes = unstored.reduce((sum, file) => sum + cappedBytes(file), 0);
   return { point: { position: { ...state, lineage }, spooledBytes }, lineage, unstored };
 }
 

@@ -7,7 +7,8 @@ import { describe, type TestContext, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isUnderCapture, withDatabaseFile } from '../../src/base/database-files.ts';
-import { metaPathFor, spoolPathFor } from '../../src/replica/local-state.ts';
+import { loadLocalState, metaPathFor, spoolPathFor } from '../../src/replica/local-state.ts';
+import { databaseChecksum } from '../restore/history.ts';
 import { CaptureHarness } from '../support/capture.ts';
 import { readLtx } from '../support/ltx.ts';
 /** Statements run in another process, so that locks are real: POSIX locks do not exist between threads of one process. */
@@ -104,7 +105,7 @@ describe('capturing a live database', () => {
     await harness.capture.sync();
     for (let i = 0; i < 4; i++) {
       await setup.app.run('DELETE FROM t WHERE id > 20');
-      // Grows by pages of which some are free again within the same transaction, and so never written to the WAL.
+      // Grows by pages of which some are free again within the same transaction.
       await setup.app.run(`BEGIN; CREATE TABLE u(x); WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 400)
         INSERT INTO u SELECT randomblob(900) FROM c; DROP TABLE u; INSERT INTO t(v) SELECT randomblob(400) FROM t; COMMIT`);
       if (i % 2) await setup.app.run('PRAGMA wal_checkpoint(PASSIVE)');
@@ -339,6 +340,41 @@ describe('when things go wrong', () => {
     await harness.capture.sync();
     await harness.stop();
     await assertEqual({ path: setup.path, app: renamed }, harness);
+  });
+
+  test('the first image may be larger than the spool cap', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(setup.path, { settings: { maxSpoolBytes: 20_000 }, storeFiles: false });
+    await harness.capture.sync();
+    await setup.app.run("INSERT INTO t(v) VALUES ('x')");
+    await harness.capture.sync();
+    await harness.stop();
+    assert.ok((harness.files[0]?.sizeBytes ?? 0) > 20_000);
+    assert.deepEqual(harness.kinds, ['image', 'increment']);
+    assert.ok(!harness.states.some((state) => state.kind === 'suspended'));
+    await assertEqual(setup, harness);
+  });
+
+  test('a transaction that changes much of a large database becomes one increment', async (t) => {
+    const setup = await setUp(t, 'PRAGMA page_size=512;');
+    const settings = { maxSpoolBytes: 4_000_000_000, maxSyncWalBytes: 0 };
+    const harness = new CaptureHarness(setup.path, { settings });
+    await harness.capture.sync();
+    // 300,000 pages, some of them in the database already.
+    await setup.app.run(
+      "BEGIN; UPDATE t SET v = 'x' WHERE id % 3 = 1; INSERT INTO t(v) VALUES (zeroblob(150000000)); COMMIT",
+    );
+    await harness.capture.sync();
+    await setup.app.run("UPDATE t SET v = 'y' WHERE id % 2 = 1");
+    await harness.capture.sync();
+    await harness.stop();
+    assert.ok(Math.max(...harness.files.map((file) => file.pageCount)) > 290_000);
+    assert.ok(!harness.kinds.slice(1).includes('diff'));
+    await setup.app.run('PRAGMA wal_checkpoint(TRUNCATE)');
+    const database = readFileSync(setup.path);
+    assert.deepEqual(harness.image.differences(database), []);
+    assert.equal(loadLocalState(metaPathFor(setup.path))?.hashes.databaseChecksum, databaseChecksum(database, 512));
+    assert.equal(harness.progress.at(-1), 1);
   });
 
   test('past the spool cap capture pauses, checkpoints go on, and a comparison resumes it', async (t) => {

@@ -7,6 +7,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { hasCode, RivuletError } from '../../src/base/errors.ts';
 import type { LogFields, Logger, LogLevel } from '../../src/base/log.ts';
 import { txid } from '../../src/base/types.ts';
+import { locateIndex } from '../../src/ltx/page-index.ts';
 import { loadLocalState, metaPathFor, spoolPathFor } from '../../src/replica/local-state.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import { MAX_PLANS, type RestoreOptions, type RestoreResult, restoreDatabase } from '../../src/restore/restore.ts';
@@ -126,6 +127,48 @@ describe('restore reads', () => {
       assert.equal(last, result.sizeBytes);
       assert.ok(most <= Math.max(2, 2 * parallelism), `${most} at a time`); // header and tail of a file go together
       assert.ok(fs.readFileSync(path).equals(history.state(3)));
+    }
+  });
+});
+
+describe('restore in windows of pages', () => {
+  test('gives the same database, from indexes that are longer than what comes with a file', async (t) => {
+    const pages = 30_000;
+    const current = Array.from({ length: pages }, (_, i) => pageOf(512, `first ${i}`));
+    const states = [Buffer.concat(current)];
+    for (let id = 2; id <= 5; id++) {
+      // One large file that covers every other page, and small ones that lie in one window or in two.
+      const changed =
+        id === 3 ? Array.from({ length: pages / 2 }, (_, i) => 2 * i) : [id * 900, 1999, 2000, pages - id];
+      for (const i of changed) current[i] = pageOf(512, `${id} ${i}`);
+      states.push(Buffer.concat(current));
+    }
+    const history = new History(512, states);
+    const { path, store, restore } = setUp(t, history);
+    const opens: number[] = [];
+    for (const windowPages of [undefined, 29_999, 7000, 2000]) {
+      store.opens = 0;
+      const result = await restore({ windowPages, force: true });
+      assert.equal(result.proof, 'database-checksum');
+      assert.ok(fs.readFileSync(path).equals(history.state(5)));
+      opens.push(store.opens);
+    }
+    // In one window every file is asked for its header, its end, and what the end left out of the index.
+    assert.ok((opens[0] ?? 0) < 30 && (opens[3] ?? 0) > 2 * 15, `${opens} requests`);
+  });
+
+  test('finds what is missing or damaged in a later window', async (t) => {
+    const history = historyOf(2, 3000);
+    const { store, restore, assertNothingLeft } = setUp(t, history);
+    const key = keyOf(1);
+    const bytes = Buffer.from(store.objects.get(key) ?? '');
+    const { offset, size } = locateIndex(bytes, bytes.length);
+    for (const at of [offset + 5, offset + Math.floor(size / 2), offset + size - 3, offset + size - 1]) {
+      const bad = Buffer.from(bytes);
+      bad[at] = (bad[at] ?? 0) ^ 0x21;
+      store.objects.set(key, bad);
+      await assert.rejects(restore({ windowPages: 100 }), { code: 'REPLICA_FILE_DAMAGED' });
+      assertNothingLeft();
     }
   });
 });

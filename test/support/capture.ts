@@ -16,6 +16,8 @@ export class CaptureHarness {
   readonly states: CaptureState[] = [];
   readonly messages: string[] = [];
   readonly barriersMs: number[] = [];
+  /** How far a comparison was, 0 to 1. */
+  readonly progress: number[] = [];
   readonly capture: DatabaseCapture;
   readonly done: Promise<void>;
 
@@ -50,6 +52,7 @@ export class CaptureHarness {
       { position, spooledBytes: 0 },
       {
         state: (next) => void this.states.push(next),
+        progress: (doneBytes, totalBytes) => void this.progress.push(doneBytes / totalBytes),
         barrier: (ms) => void this.barriersMs.push(ms),
         spooled: (file) => {
           this.files.push(file);
