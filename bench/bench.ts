@@ -85,6 +85,7 @@ async function runSections({ quick, runs, sections, json }: Flags, work: string)
     runs,
     databaseMib,
     database: databaseOf(CACHE, databaseMib),
+    largeMib: quick ? 1024 : 12 * 1024,
     smallDatabase: databaseOf(CACHE, 64),
     stream: { commitsPerSecond: 400, seconds: quick ? 3 : 10 },
     rivulet: rivulet(),

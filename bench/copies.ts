@@ -22,10 +22,15 @@ export class Workplace {
     return pathToFileURL(this.replicaPath).href;
   }
 
-  /** Nothing but a copy of the database. */
-  reset(original: string): void {
+  /** An empty folder. */
+  clear(): void {
     rmSync(this.folder, { recursive: true, force: true });
     mkdirSync(this.folder, { recursive: true });
+  }
+
+  /** Nothing but a copy of the database. */
+  reset(original: string): void {
+    this.clear();
     cpSync(original, this.databasePath);
   }
 

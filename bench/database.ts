@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Rows, SCHEMA } from './rows.ts';
@@ -9,6 +9,8 @@ const SEED = 20_240_229;
 const ROUNDS_A_TRANSACTION = 100;
 
 const MIB = 1024 * 1024;
+/** Where a database's header says how many pages it has. */
+const PAGES_FIELD = 28;
 
 /** The path of a database of this size in `folder`: the same rows each time, made once. It is in WAL mode, without a WAL. */
 export function databaseOf(folder: string, sizeMib: number): string {
@@ -26,6 +28,20 @@ export function databaseOf(folder: string, sizeMib: number): string {
   }
   renameSync(staged, path);
   return path;
+}
+
+/** A database of one small table and, up to `sizeMib`, pages of zeros that take no room on the disk. */
+export function makeSparse(path: string, sizeMib: number): void {
+  const db = new DatabaseSync(path);
+  db.exec('PRAGMA journal_mode = WAL; CREATE TABLE progress(commits); INSERT INTO progress VALUES (1)');
+  const pageSize = Number(db.prepare('PRAGMA page_size').get()?.page_size);
+  db.close();
+  truncateSync(path, sizeMib * MIB);
+  const pages = Buffer.alloc(4);
+  pages.writeUInt32BE((sizeMib * MIB) / pageSize);
+  const fd = openSync(path, 'r+');
+  writeSync(fd, pages, 0, 4, PAGES_FIELD);
+  closeSync(fd);
 }
 
 function fill(db: DatabaseSync, sizeBytes: number): void {

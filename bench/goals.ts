@@ -1,5 +1,5 @@
 import type { Figures } from './figures.ts';
-import type { Result, Results } from './sections.ts';
+import { LARGE_FIRST, LARGE_RESTORE, type Result, type Results } from './sections.ts';
 import type { SteadyFigures } from './steady.ts';
 
 /** A promise that the figures must keep. */
@@ -26,6 +26,10 @@ export function goalsOf(results: Results): Record<string, Goal> {
     const theirs = bulkOf(results[name], 'litestream');
     if (ours && theirs) goals[`${name}Speed`] = speedGoal(work, ours, theirs);
     if (ours?.peakMib !== undefined) goals[`${name}Memory`] = memoryGoal(work, ours.peakMib);
+  }
+  for (const name of [LARGE_FIRST, LARGE_RESTORE]) {
+    const large = bulkOf(results.large, name);
+    if (large?.peakMib !== undefined) goals[`large ${name} memory`] = memoryGoal(`${name}, large`, large.peakMib);
   }
   const lag = steadyOf(results.stream, 'rivulet')?.lag;
   if (lag) goals.streamLag = lagGoal(lag.mostMs);

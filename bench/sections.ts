@@ -1,6 +1,7 @@
 import { addIncrements, firstReplication, restore } from './bulk.ts';
 import { type Contender, contest } from './contest.ts';
 import { plainCopies, Workplace } from './copies.ts';
+import { makeSparse } from './database.ts';
 import type { Figures } from './figures.ts';
 import { type SteadyFigures, type StreamSettings, steadyStream } from './steady.ts';
 import type { Tool } from './tools.ts';
@@ -13,6 +14,8 @@ export interface Setting {
   readonly runs: number;
   readonly databaseMib: number;
   readonly database: string;
+  /** Of the database of the section `large`. */
+  readonly largeMib: number;
   /** For work whose cost does not depend on the size. */
   readonly smallDatabase: string;
   readonly stream: StreamSettings;
@@ -25,11 +28,14 @@ export interface Setting {
 export type BulkResult = Readonly<Record<string, Figures>>;
 export type SteadyResult = Readonly<Record<string, SteadyFigures>>;
 
-export type Result =
-  | { readonly kind: 'bulk'; readonly by: BulkResult }
-  | { readonly kind: 'steady'; readonly by: SteadyResult };
+interface BulkSection {
+  readonly kind: 'bulk';
+  readonly by: BulkResult;
+}
 
-export type SectionName = 'first' | 'restore' | 'increments' | 'stream' | 'start';
+export type Result = BulkSection | { readonly kind: 'steady'; readonly by: SteadyResult };
+
+export type SectionName = 'first' | 'restore' | 'increments' | 'large' | 'stream' | 'start';
 export type Results = { [name in SectionName]?: Result };
 
 export interface Section {
@@ -40,6 +46,9 @@ export interface Section {
 
 const INCREMENTS = 50;
 const STARTS_A_RUN = 5;
+/** The contenders of the section `large`. */
+export const LARGE_FIRST = 'first replication';
+export const LARGE_RESTORE = 'restore';
 
 export const SECTIONS: readonly Section[] = [
   { name: 'first', title: ({ databaseMib }) => `First replication of ${databaseMib} MiB (-once)`, run: runFirst },
@@ -49,6 +58,7 @@ export const SECTIONS: readonly Section[] = [
     title: ({ databaseMib }) => `Restore of ${databaseMib} MiB from an image and ${INCREMENTS} increments`,
     run: runIncrements,
   },
+  { name: 'large', title: ({ largeMib }) => `Memory at ${largeMib} MiB of empty pages, one run`, run: runLarge },
   {
     name: 'stream',
     title: ({ stream }) =>
@@ -66,7 +76,7 @@ function placeOf({ work }: Setting, tool: Tool): Workplace {
   return new Workplace(work, tool.name);
 }
 
-async function bulk(contenders: readonly Contender[], runs: number): Promise<Result> {
+async function bulk(contenders: readonly Contender[], runs: number): Promise<BulkSection> {
   return { kind: 'bulk', by: Object.fromEntries(await contest(contenders, runs)) };
 }
 
@@ -102,6 +112,21 @@ function restoreContest(setting: Setting, expected: string): Promise<Result> {
     restore(tool, placeOf(setting, tool), tool === rivulet ? expected : undefined),
   );
   return bulk([...contenders, ...plainCopies(expected, work, sqlite3)], runs);
+}
+
+/** What memory does when a database grows: many pages, and next to nothing in them. */
+async function runLarge({ work, rivulet, largeMib }: Setting): Promise<Result> {
+  const place = new Workplace(work, 'large');
+  const { name: _, ...first } = firstReplication(rivulet, place, '');
+  const prepare = (): void => {
+    place.clear();
+    makeSparse(place.databasePath, largeMib);
+  };
+  const again = restore(rivulet, place, place.databasePath);
+  const result = await bulk([{ ...first, name: LARGE_FIRST, prepare }], 1);
+  const restored = await bulk([{ ...again, name: LARGE_RESTORE }], 1);
+  place.clear();
+  return { kind: 'bulk', by: { ...result.by, ...restored.by } };
 }
 
 async function runStream(setting: Setting): Promise<Result> {
