@@ -1,4 +1,6 @@
+import { basename } from 'node:path';
 import type { Logger } from '../base/log.ts';
+import type { ReplicationEvents } from '../daemon/database-replication.ts';
 import { formatElapsed, formatSize } from './format.ts';
 import { usesColour } from './terminal.ts';
 
@@ -100,6 +102,16 @@ export function aroundProgress(logger: Logger, progress: Progress): Logger {
     },
     with: (fields) => aroundProgress(logger.with(fields), progress),
   };
+}
+
+/** What a replication says of long work, as a bar: of one database at a time, the one that was heard of last. */
+export function replicationBar(progress: Progress): (path: string) => ReplicationEvents {
+  return (path) => ({
+    progress: (phase, doneBytes, totalBytes) => {
+      if (doneBytes >= totalBytes) progress.clear();
+      else progress.update({ phase: `${phase} ${basename(path)}`, doneBytes, totalBytes });
+    },
+  });
 }
 
 function percent({ doneBytes, totalBytes }: ProgressState): number {

@@ -1,10 +1,7 @@
-import { basename } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { LOG_LEVELS, parseLogLevel } from '../config/log-level.ts';
-import type { ReplicationEvents } from '../daemon/database-replication.ts';
 import { type FlagSpecs, type Flags, usageError } from './args.ts';
 import { CONFIG_FLAGS, defineCommand } from './command.ts';
-import type { Progress } from './progress.ts';
 
 const flags = {
   ...CONFIG_FLAGS,
@@ -53,31 +50,26 @@ export const replicate = defineCommand({
     const exec = flags.exec || config.exec || undefined;
     if (flags.once && exec) throw usageError('cannot specify -once flag with -exec', 'leave one of them out');
     const { loggerFor } = await import('./logger.ts');
-    const { aroundProgress, Progress } = await import('./progress.ts');
+    const { aroundProgress, Progress, replicationBar } = await import('./progress.ts');
     // Where there is no terminal, or a command that writes to it, too, the log alone says how far long work is.
     const progress = new Progress({ label: 'replicate', quiet: !process.stderr.isTTY || exec !== undefined });
     const logger = aroundProgress(loggerFor(config.logging, logLevel), progress);
     const { productVersion } = await import('./version.ts');
     logger.log('info', 'rivulet', { version: productVersion() });
     const { runReplicate } = await import('../daemon/replicate.ts');
-    const events = (path: string): ReplicationEvents => barFor(progress, path);
     try {
-      return await runReplicate({ config, once: flags.once, ...(exec && { exec }), logger, events });
+      return await runReplicate({
+        config,
+        once: flags.once,
+        ...(exec && { exec }),
+        logger,
+        events: replicationBar(progress),
+      });
     } finally {
       progress.done();
     }
   },
 });
-
-/** The bar shows one database at a time, the one that was heard of last. */
-function barFor(progress: Progress, path: string): ReplicationEvents {
-  return {
-    progress: (phase, doneBytes, totalBytes) => {
-      if (doneBytes >= totalBytes) progress.clear();
-      else progress.update({ phase: `${phase} ${basename(path)}`, doneBytes, totalBytes });
-    },
-  };
-}
 
 function readLogLevel(text: string | undefined) {
   if (text === undefined) return undefined;

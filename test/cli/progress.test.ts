@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Progress } from '../../src/cli/progress.ts';
+import { aroundProgress, Progress, replicationBar } from '../../src/cli/progress.ts';
 
 class FakeTarget {
   readonly written: string[] = [];
@@ -82,4 +82,20 @@ test('work without a known size is not divided by it', () => {
   target.nowMs = 6000;
   progress.update({ doneBytes: 0, totalBytes: 0, phase: 'verify' });
   assert.deepEqual(target.written, ['restore: verify 100% 0 B of 0 B, 6.0s\n']);
+});
+
+test('replicate shows which database is read, makes room for its log, and takes the bar away at the end', () => {
+  const target = new FakeTarget(true);
+  const progress = target.progress();
+  const { progress: tell } = replicationBar(progress)('/data/app.db');
+  target.nowMs = 1000;
+  tell?.('reading', 1_000_000, 2_000_000);
+  assert.match(target.written.at(-1) ?? '', / 50% reading app\.db 1\.0 MB of 2\.0 MB$/);
+  const log = aroundProgress({ log: (_level, message) => void target.write(message), with: () => log }, progress);
+  log.log('info', 'a line');
+  assert.deepEqual(target.written.slice(1), ['\r\x1b[2K', 'a line']);
+  target.nowMs = 2000;
+  tell?.('reading', 1_500_000, 2_000_000);
+  tell?.('reading', 2_000_000, 2_000_000);
+  assert.equal(target.written.at(-1), '\r\x1b[2K');
 });
