@@ -76,8 +76,8 @@ function placeOf({ work }: Setting, tool: Tool): Workplace {
   return new Workplace(work, tool.name);
 }
 
-async function bulk(contenders: readonly Contender[], runs: number): Promise<BulkSection> {
-  return { kind: 'bulk', by: Object.fromEntries(await contest(contenders, runs)) };
+async function bulk(contenders: readonly Contender[], runs: number, warmUps = 1): Promise<BulkSection> {
+  return { kind: 'bulk', by: Object.fromEntries(await contest(contenders, { warmUps, runs })) };
 }
 
 function runFirst(setting: Setting): Promise<Result> {
@@ -101,7 +101,7 @@ async function runIncrements(setting: Setting): Promise<Result> {
 async function replicateAnew(setting: Setting): Promise<void> {
   await contest(
     tools(setting).map((tool) => firstReplication(tool, placeOf(setting, tool), setting.database)),
-    1,
+    { warmUps: 0, runs: 1 },
   );
 }
 
@@ -123,8 +123,8 @@ async function runLarge({ work, rivulet, largeMib }: Setting): Promise<Result> {
     makeSparse(place.databasePath, largeMib);
   };
   const again = restore(rivulet, place, place.databasePath);
-  const result = await bulk([{ ...first, name: LARGE_FIRST, prepare }], 1);
-  const restored = await bulk([{ ...again, name: LARGE_RESTORE }], 1);
+  const result = await bulk([{ ...first, name: LARGE_FIRST, prepare }], 1, 0);
+  const restored = await bulk([{ ...again, name: LARGE_RESTORE }], 1, 0);
   place.clear();
   return { kind: 'bulk', by: { ...result.by, ...restored.by } };
 }

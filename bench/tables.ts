@@ -11,7 +11,7 @@ export function printSetting(setting: Setting): void {
   const cores = cpus();
   say(
     `${cores[0]?.model ?? 'unknown CPU'}, ${cores.length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.versions.node}`,
-    `${setting.runs} runs of each, interleaved; whole processes, start-up included; files in the page cache`,
+    `${setting.runs} runs of each, interleaved, after one that does not count; whole processes, start-up included; files in the page cache`,
   );
   if (!setting.litestream) {
     say(
