@@ -167,7 +167,13 @@ if (files.length === 0) throw new Error(`no test file has ${words.join(' or ')} 
 
 announceOutsidePrograms();
 const outcomes = [
-  check('format and lint (npx biome check --write)', 'node_modules/@biomejs/biome/bin/biome', 'check', '.'),
+  check(
+    'format and lint (npx biome check --write)',
+    'node_modules/@biomejs/biome/bin/biome',
+    'check',
+    '--error-on-warnings',
+    '.',
+  ),
   check('types (npx tsc)', 'node_modules/typescript/bin/tsc', '--noEmit'),
   check('imports (node scripts/check-imports.ts)', 'scripts/check-imports.ts'),
   await runTests(files),

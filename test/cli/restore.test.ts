@@ -174,6 +174,28 @@ test('-if-db-not-exists leaves an existing database alone and needs no configura
   assert.equal(readFileSync(join(cwd, 'app.db'), 'utf8'), 'precious');
 });
 
+/** Says, at the end of a process, which modules it loaded. */
+const LIST_MODULES = `data:text/javascript,${encodeURIComponent(`
+  import { writeSync } from 'node:fs';
+  import { registerHooks } from 'node:module';
+  const urls = [];
+  registerHooks({ load: (url, context, next) => (urls.push(url), next(url, context)) });
+  process.on('exit', () => writeSync(2, 'LOADED ' + urls.join(' ')));
+`)}`;
+
+test('-if-db-not-exists has an answer for a database that is there before anything heavy is loaded', async (t) => {
+  const cwd = tempFolder(t);
+  writeFileSync(join(cwd, 'app.db'), 'there');
+  const env = { NODE_OPTIONS: `--import ${LIST_MODULES}` };
+  const { status, stderr } = await runCli(['restore', '-if-db-not-exists', 'app.db'], { cwd, env });
+  assert.equal(status, 0, stderr);
+  const loaded = /LOADED (.*)$/.exec(stderr)?.[1]?.split(' ') ?? [];
+  const light = /^node:(os|path)$|\/src\/(cli|base|config)\/[a-z-]+\.ts$/;
+  assert.deepEqual([loaded.length > 3, loaded.filter((url) => !light.test(url))], [true, []]);
+  // Each costs about a millisecond of every start of an application.
+  assert.ok(loaded.length <= 16, loaded.join('\n'));
+});
+
 test('-if-db-not-exists restores a database that is missing, and says so of one that is empty', async (t) => {
   const cwd = tempFolder(t);
   storeReplica(join(cwd, 'replica'));

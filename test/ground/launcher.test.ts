@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, renameSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
@@ -232,23 +231,3 @@ for (const shell of SHELLS) {
     });
   });
 }
-
-test('the launcher starts a program in at most twice the time of a bare node', (t) => {
-  const { folder, bare } = place(t);
-  const launcher = install(join(folder, 'quick'), 'export {};');
-  const env = { ...bare, HOME: folder, RIVULET_NODE: process.execPath };
-  const run = (...command: readonly string[]): number => {
-    const start = performance.now();
-    spawnSync(command[0] ?? '', command.slice(1), { env });
-    return performance.now() - start;
-  };
-  // The quickest of many runs: what else the machine does only ever adds to a time.
-  let bareMs = Number.POSITIVE_INFINITY;
-  let launcherMs = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < 15; i++) {
-    bareMs = Math.min(bareMs, run(process.execPath, '-e', '0'));
-    launcherMs = Math.min(launcherMs, run(launcher));
-  }
-  t.diagnostic(`bare node -e 0: ${bareMs.toFixed(1)} ms, launcher: ${launcherMs.toFixed(1)} ms`);
-  assert.ok(launcherMs <= 2 * bareMs, `${launcherMs.toFixed(1)} ms, bare ${bareMs.toFixed(1)} ms`);
-});
