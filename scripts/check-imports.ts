@@ -60,6 +60,7 @@ const HOW_TO_OPEN =
 /** A connection to a user's database takes locks and may checkpoint. */
 const SQLITE: readonly Permission[] = [
   { place: 'capture/', why: 'holds the read transactions and runs the checkpoints' },
+  { place: 'replica/owner-lock.ts', why: 'a lock of SQLite on a file of our own' },
   { place: 'restore/', why: 'integrity_check of what it restored, and the check that nobody uses what it replaces' },
 ];
 

@@ -51,9 +51,21 @@ export function identifyOpen(fd: number): FileIdentity {
   return { device: stat.dev, inode: stat.ino };
 }
 
+/** A name of an open file that survives restarts: devices are numbered anew, inodes are used again. */
+export function fileNameOfOpen(fd: number): string {
+  const { ino, birthtimeNs } = fs.fstatSync(fd, { bigint: true });
+  return `${ino}-${birthtimeNs}`;
+}
+
 /** Bytes in an open file. */
 export function sizeOfOpen(fd: number): number {
   return fs.fstatSync(fd).size;
+}
+
+/** Changes whenever an open file is written to or resized, as finely as the file system's clock tells. */
+export function stampOfOpen(fd: number): string {
+  const { mtimeNs, size } = fs.fstatSync(fd, { bigint: true });
+  return `${mtimeNs} ${size}`;
 }
 
 export function sameFile(a: FileIdentity | undefined, b: FileIdentity | undefined): boolean {
@@ -148,8 +160,16 @@ export function closeForCapture(fd: number): void {
 /** Runs `work` on a descriptor of a database file that nobody in this process captures, and closes it. */
 export function withDatabaseFile<T>(path: string, work: (fd: number) => T): T {
   refuseCaptured(path);
-  const fd = fs.openSync(path, 'r');
+  // Non-blocking: opening a FIFO would wait for its writer.
+  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
   try {
+    if (!fs.fstatSync(fd).isFile()) {
+      throw new RivuletError({
+        code: 'NOT_A_DATABASE',
+        message: `${path} is not a regular file, so it is no database`,
+        next: 'check the path',
+      });
+    }
     return work(fd);
   } finally {
     fs.closeSync(fd);

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
+import { hasCode } from './errors.ts';
 
 /** fsync of a folder: makes creations, renames and removals in it durable. */
 export function fsyncFolder(path: string): void {
@@ -10,6 +11,27 @@ export function fsyncFolder(path: string): void {
   } finally {
     fs.closeSync(fd);
   }
+}
+
+/**
+ * Makes a folder, and those above it that are missing; returns the topmost one that was made. (Node's own recursive mkdir
+ * never ends where a folder that is there answers that it is not, as those of /proc do.)
+ */
+export function makeFolders(path: string, mode = 0o777): string | undefined {
+  const make = (): string | undefined => {
+    try {
+      fs.mkdirSync(path, { mode });
+      return path;
+    } catch (error) {
+      if (hasCode(error, 'EEXIST') && fs.statSync(path).isDirectory()) return undefined;
+      throw error;
+    }
+  };
+  const parent = dirname(path);
+  if (parent === path || fs.existsSync(parent)) return make();
+  const topmost = makeFolders(parent, mode);
+  const made = make();
+  return topmost ?? made;
 }
 
 /** A name beside `path` that no other process uses: the staging place of an atomic write. */

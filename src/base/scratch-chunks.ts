@@ -1,5 +1,5 @@
 import * as fs from 'node:fs';
-import { readFully, stagingPath, writeFully } from './durable-file.ts';
+import { makeFolders, readFully, stagingPath, writeFully } from './durable-file.ts';
 import { messageOf, RivuletError } from './errors.ts';
 
 /** Chunks of this thread that are kept in memory, in bytes; what was used longest ago goes to scratch files. */
@@ -174,7 +174,7 @@ function makeRoom(): void {
 }
 
 function openScratch(folder: string): number {
-  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolders(folder, 0o700);
   const path = stagingPath(`${folder}/scratch`);
   const fd = fs.openSync(path, 'wx+', 0o600);
   fs.rmSync(path);

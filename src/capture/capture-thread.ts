@@ -13,6 +13,8 @@ export interface CaptureHandle {
   sync(): Promise<Txid | undefined>;
   /** Says that a spooled file is in the store. */
   stored(file: SpooledFile): void;
+  /** Rejects when the capture ends by itself: it cannot go on, whatever is tried. */
+  readonly ended: Promise<void>;
   /** Captures the last commits and lets the database go. Throws when the last commits could not be captured. */
   stop(): Promise<void>;
 }
@@ -64,6 +66,7 @@ export class CaptureThread {
     return {
       sync: () => this.#sync(id, entry),
       stored: (file) => this.#send({ kind: 'stored', id, file }),
+      ended: entry.stopped.promise,
       stop: () => {
         this.#send({ kind: 'stop', id });
         return entry.stopped.promise;
@@ -91,9 +94,7 @@ export class CaptureThread {
   }
 
   #start(expectsImage: boolean): Worker {
-    // Compiled (.js) in the package, source (.ts) in a checkout: like this file.
-    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-    const worker = new Worker(new URL(`./capture-worker.${extension}`, import.meta.url), {
+    const worker = new Worker(new URL('./capture-worker.ts', import.meta.url), {
       workerData: { register: registerMemory(), expectsImage },
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
     });

@@ -5,6 +5,7 @@ import { assert } from '../base/errors.ts';
 import type { LogFields, Logger, LogLevel } from '../base/log.ts';
 import { endSpareThread, startSpareThread } from '../ltx/encode-pool.ts';
 import { DatabaseCapture } from './database-capture.ts';
+import { asDatabaseError } from './database-error.ts';
 import { type Report, type Request, sendError, sendState } from './messages.ts';
 import type { CaptureListener } from './options.ts';
 
@@ -45,7 +46,8 @@ function open(request: Extract<Request, { kind: 'open' }>): void {
   let capture: DatabaseCapture;
   try {
     capture = new DatabaseCapture(settings, start, listener, loggerOf(id));
-  } catch (error) {
+  } catch (cause) {
+    const error = asDatabaseError(cause, settings);
     listener.state({ kind: 'failed', error });
     report({ kind: 'stopped', id, error: sendError(error) });
     return;

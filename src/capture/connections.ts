@@ -1,29 +1,16 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { closeForCapture, openForCapture } from '../base/database-files.ts';
-import { hasCode, RivuletError } from '../base/errors.ts';
+import { messageOf, RivuletError } from '../base/errors.ts';
+import { isBusy, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
 
-/** SQLite's primary result codes that are met here. */
-const SQLITE_BUSY = 5;
-const SQLITE_NOTADB = 26;
-
-/** The primary SQLite result code of an error; undefined for anything else. */
-function sqliteCode(error: unknown): number | undefined {
-  if (!hasCode(error, 'ERR_SQLITE_ERROR')) return undefined;
-  const { errcode } = error as { errcode?: unknown }; // node:sqlite puts the extended result code there
-  return typeof errcode === 'number' ? errcode & 0xff : undefined;
-}
-
-export function isBusy(error: unknown): boolean {
-  return sqliteCode(error) === SQLITE_BUSY;
-}
-
-export function isNotADatabase(error: unknown): boolean {
-  return sqliteCode(error) === SQLITE_NOTADB;
-}
+/** The disk fails, or is full. */
+const DISK_CODES: readonly (number | undefined)[] = [SQLITE.io, SQLITE.full];
 
 export interface CheckpointResult {
-  /** Another connection stood in the way. */
+  /** It is not complete: another connection stood in the way, or the disk did. */
   readonly busy: boolean;
+  /** Why the disk did not take it. */
+  readonly failure?: string;
 }
 
 /** One SQLite connection of a capture. None of them ever writes to the database. */
@@ -78,6 +65,8 @@ export class Connection {
       return { busy: row?.busy !== 0 };
     } catch (error) {
       if (isBusy(error)) return { busy: true };
+      // What was not backfilled stays in the WAL: a checkpoint that fails loses nothing.
+      if (DISK_CODES.includes(sqliteCode(error))) return { busy: true, failure: messageOf(error) };
       throw error;
     }
   }

@@ -3,16 +3,19 @@ import { claimDatabase, type FileIdentity, releaseDatabase } from '../base/datab
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid } from '../base/types.ts';
+import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
 import type { WalIndexHead } from '../sqlite/wal-index.ts';
-import { isBusy } from './connections.ts';
+import { asDatabaseError } from './database-error.ts';
 import { inspectDatabase } from './inspect.ts';
 import { Discontinuity, NotReady } from './interruptions.ts';
 import { L0Maker } from './l0-maker.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
+import type { SnapshotReader } from './snapshot-reader.ts';
 import { Waker } from './waker.ts';
 import { WalFollower } from './wal-follower.ts';
+import type { WalReader } from './wal-reader.ts';
 
 /** While commits arrive: how often to look, and so how long one read transaction stands at most. */
 const ACTIVE_POLL_MS = 25;
@@ -26,6 +29,8 @@ const CUT_AT = 0.8;
 const BLOCKED_HANDOVER_PAUSE_MS = 1000;
 /** Pauses between tries after an error. */
 const RETRY_MS = { first: 500, most: 60_000 } as const;
+/** Nothing can be captured any more, and trying again would not help. */
+const OVERWRITTEN = 'DATABASE_OVERWRITTEN';
 /** Longest wait for the lock that switches a database to WAL mode; it is tried again. */
 const SWITCH_PATIENCE_MS = 50;
 
@@ -55,6 +60,7 @@ export class DatabaseCapture {
   #lastCheckMs = Number.NEGATIVE_INFINITY;
   #lastHandoverMs = Number.NEGATIVE_INFINITY;
   #handoverNotBeforeMs = 0;
+  #checkpointFailure: string | undefined;
 
   constructor(settings: CaptureSettings, start: StartingPoint, listener: CaptureListener, log: Logger) {
     this.#settings = settings;
@@ -116,13 +122,18 @@ export class DatabaseCapture {
     } else if (isBusy(error) && this.#follower) {
       await this.#waker.wait(ACTIVE_POLL_MS);
     } else {
+      const told = asDatabaseError(error, this.#settings);
+      if (hasCode(error, OVERWRITTEN)) {
+        for (const waiter of this.#waiters.splice(0)) waiter.reject(told);
+        throw error;
+      }
       if (hasCode(error, ...DISK_FULL_CODES)) {
         this.#suspend(`no room for local files: ${messageOf(error)}`);
       } else {
         this.#detach();
-        this.#listener.state({ kind: 'failed', error });
+        this.#listener.state({ kind: 'failed', error: told });
       }
-      for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(told);
       await this.#waker.wait(this.#retry.next());
     }
   }
@@ -130,15 +141,26 @@ export class DatabaseCapture {
   // ---- Attaching and letting go ----
 
   async #attach(): Promise<WalFollower> {
-    const { path, metaPath, setWal, busyTimeoutMs, maxSyncWalBytes } = this.#settings;
+    const { path, setWal, busyTimeoutMs } = this.#settings;
     const found = inspectDatabase(path, setWal, Math.min(busyTimeoutMs, SWITCH_PATIENCE_MS));
     if (found.kind === 'not-ready') throw new NotReady(found.reason);
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
     this.#checkPageSize(found.pageSize);
     this.#identity = claimDatabase(path);
+    try {
+      return await this.#follow(found.pageSize);
+    } catch (error) {
+      this.#detach();
+      // Half of a beginning is none: what is captured from then on would not join what the replica has.
+      throw isBusy(error) ? new NotReady('the database is busy') : error;
+    }
+  }
+
+  async #follow(pageSize: number): Promise<WalFollower> {
+    const { path, metaPath, busyTimeoutMs, maxSyncWalBytes } = this.#settings;
     const follower = new WalFollower(
       path,
-      { pageSize: found.pageSize, scratchFolder: metaPath, busyTimeoutMs, maxPendingBytes: maxSyncWalBytes },
+      { pageSize, scratchFolder: metaPath, busyTimeoutMs, maxPendingBytes: maxSyncWalBytes },
       {
         cut: (wal) => this.#maker.increment(follower, wal),
         barrier: (ms) => this.#listener.barrier(ms),
@@ -149,7 +171,8 @@ export class DatabaseCapture {
     const head = follower.beginExactly();
     this.#listener.state({ kind: 'attached' });
     const { position } = this.#maker;
-    if (position?.wal && follower.continueFrom(position.wal, position.pageCount, head)) {
+    const known = { pageCount: position?.pageCount ?? 0, hashOf: (pgno: number) => this.#maker.hashOf(pgno) };
+    if (position?.wal && follower.continueFrom(position.wal, known, head)) {
       this.#log.log('info', 'continuing where the last run stopped', { txid: formatTxid(position.txid) });
     } else {
       await this.#compare(follower, head);
@@ -179,8 +202,30 @@ export class DatabaseCapture {
 
   async #compare(follower: WalFollower, head: WalIndexHead): Promise<void> {
     using wal = follower.openWal();
-    using snapshot = follower.standAt(head, wal);
+    using snapshot = this.#stand(follower, head, wal);
     await this.#maker.compare(follower, snapshot);
+  }
+
+  #stand(follower: WalFollower, head: WalIndexHead, wal: WalReader): SnapshotReader {
+    try {
+      return follower.standAt(head, wal);
+    } catch (error) {
+      if (!(error instanceof Discontinuity)) throw error;
+      this.#log.log('warn', 'frames of the WAL have no valid checksum, which old versions of SQLite can do', {
+        db: this.#settings.path,
+      });
+      return follower.standAt(follower.beginBackfilled(), wal);
+    }
+  }
+
+  /** Begins anew with a comparison. If that fails, the follower stands nowhere, and is let go. */
+  async #beginAnew(follower: WalFollower): Promise<void> {
+    try {
+      await this.#compare(follower, follower.beginExactly());
+    } catch (error) {
+      this.#detach();
+      throw isBusy(error) ? new NotReady('the database is busy') : error;
+    }
   }
 
   // ---- One look ----
@@ -196,7 +241,7 @@ export class DatabaseCapture {
     } catch (error) {
       if (!(error instanceof Discontinuity)) throw error;
       this.#log.log('info', 'comparing the database with the replica', { reason: error.message });
-      await this.#compare(follower, follower.beginExactly());
+      await this.#beginAnew(follower);
     }
     if (follower.pending.count === 0) {
       for (const waiter of this.#waiters.splice(0, asked)) waiter.resolve(this.#maker.position?.txid);
@@ -209,8 +254,38 @@ export class DatabaseCapture {
     const now = performance.now();
     if (now - this.#lastCheckMs < this.#settings.monitorIntervalMs) return;
     this.#lastCheckMs = now;
-    if (this.#identity && follower.stillThere(this.#identity)) return;
-    throw new NotReady('the database was removed or replaced');
+    if (!this.#identity || !follower.stillThere(this.#identity)) {
+      this.#keepLastCommits(follower);
+      throw new NotReady('the database was removed or replaced');
+    }
+    this.#checkNotOverwritten(follower);
+    // However sure: a read that stood in the way after all would do so until the next commit.
+    if (follower.rests) follower.move();
+  }
+
+  /** The files are gone from their names, but open here: what was committed to them is stored before they are let go. */
+  #keepLastCommits(follower: WalFollower): void {
+    if (this.#suspended !== undefined) return;
+    try {
+      follower.capture();
+      this.#cut(follower);
+    } catch (error) {
+      this.#log.log('warn', 'the last commits of a removed database could not be captured', {
+        error: messageOf(error),
+      });
+    }
+  }
+
+  /** A copy over the open database is seen by nobody's SQLite; what would be captured from then on is neither of the two. */
+  #checkNotOverwritten(follower: WalFollower): void {
+    if (!follower.rests || follower.pending.count > 0 || follower.fileIsAsCaptured(this.#maker.hashOf(1))) return;
+    const { path } = this.#settings;
+    throw new RivuletError({
+      code: OVERWRITTEN,
+      message: `${path} was overwritten while it was open, by something other than SQLite`,
+      kept: 'the replica holds the database as it was before; nothing of the new content was stored',
+      next: `stop whatever uses it, remove ${path}-wal and ${path}-shm, put the new file there again, then start Rivulet`,
+    });
   }
 
   /**
@@ -219,7 +294,7 @@ export class DatabaseCapture {
    */
   #moveIfDue(follower: WalFollower): void {
     const head = follower.head();
-    if (!follower.isCaught(head) || (head.backfilled === head.mxFrame && !follower.rests)) follower.move();
+    if (!follower.isCaught(head) || (head.backfilled === head.mxFrame && !follower.restsSurely)) follower.move();
   }
 
   #cutIfDue(follower: WalFollower): void {
@@ -244,6 +319,7 @@ export class DatabaseCapture {
     const late = checkpointIntervalMs > 0 && now - this.#lastHandoverMs >= checkpointIntervalMs;
     if (!quiet && !large && !late) return;
     const outcome = follower.handOver();
+    this.#sayCheckpointFailure(follower.checkpointFailure);
     // Another reader is in the way: carry on, and try again later.
     if (outcome === 'blocked') this.#handoverNotBeforeMs = now + BLOCKED_HANDOVER_PAUSE_MS;
     if (outcome !== 'done') return;
@@ -251,6 +327,14 @@ export class DatabaseCapture {
     const limit = frameOffset(truncatePages, follower.pageSize);
     if (truncatePages > 0 && follower.walFileBytes >= limit) {
       this.#log.log('debug', 'shrank the WAL', { done: follower.shrinkWal() });
+    }
+  }
+
+  #sayCheckpointFailure(failure: string | undefined): void {
+    if (failure === this.#checkpointFailure) return;
+    this.#checkpointFailure = failure;
+    if (failure !== undefined) {
+      this.#log.log('warn', 'the disk does not take a checkpoint', { db: this.#settings.path, error: failure });
     }
   }
 
@@ -265,9 +349,14 @@ export class DatabaseCapture {
     this.#keepCheckpointing();
   }
 
+  /** As far as that goes: a disk that is full for us can be full for the database, too. */
   #keepCheckpointing(): void {
-    const head = this.#follower?.head();
-    if (head && head.mxFrame - head.backfilled >= this.#settings.minCheckpointPages) this.#follower?.backfill();
+    try {
+      const head = this.#follower?.head();
+      if (head && head.mxFrame - head.backfilled >= this.#settings.minCheckpointPages) this.#follower?.backfill();
+    } catch (error) {
+      this.#log.log('warn', 'a checkpoint failed', { db: this.#settings.path, error: messageOf(error) });
+    }
   }
 
   /** Compares and goes on, once there is room again; false while there is not. */
@@ -278,7 +367,7 @@ export class DatabaseCapture {
       for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
       return false;
     }
-    await this.#compare(follower, follower.beginExactly());
+    await this.#beginAnew(follower);
     this.#log.log('info', 'capture resumed', { reason });
     this.#suspended = undefined;
     this.#listener.state({ kind: 'attached' });
@@ -288,9 +377,9 @@ export class DatabaseCapture {
   // ---- Waiting and ending ----
 
   #isIdle(follower: WalFollower): boolean {
-    const { pending, lastFrameMs, rests } = follower;
+    const { pending, lastFrameMs, restsSurely } = follower;
     const quiet = pending.count === 0 && performance.now() - lastFrameMs > IDLE_MS;
-    return this.#suspended === undefined && quiet && rests;
+    return this.#suspended === undefined && quiet && restsSurely;
   }
 
   #waitMs(follower: WalFollower): number {
@@ -313,10 +402,12 @@ export class DatabaseCapture {
       try {
         follower.capture();
         this.#cut(follower);
+        this.#checkNotOverwritten(follower);
       } catch (error) {
         if (!(error instanceof Discontinuity)) throw error;
-        await this.#compare(follower, follower.beginExactly());
+        await this.#beginAnew(follower);
       }
+      follower.settle();
     } catch (error) {
       if (!(error instanceof NotReady)) throw error;
     }

@@ -2,7 +2,8 @@ import { withDatabaseFile } from '../base/database-files.ts';
 import { readFully } from '../base/durable-file.ts';
 import { hasCode, RivuletError } from '../base/errors.ts';
 import { DATABASE_HEADER_SIZE, type HeaderReading, readDatabaseHeader } from '../sqlite/database-header.ts';
-import { isNotADatabase, switchToWal } from './connections.ts';
+import { isNotADatabase } from '../sqlite/sqlite-error.ts';
+import { switchToWal } from './connections.ts';
 
 /** What stands at a path, before a capture opens it. `not-ready` is worth looking at again later. */
 export type Inspection =
@@ -44,7 +45,6 @@ function readHeader(path: string): HeaderReading | undefined {
     });
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    if (hasCode(error, 'EISDIR')) throw notADatabase(path);
     throw error;
   }
 }

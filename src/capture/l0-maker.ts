@@ -27,6 +27,10 @@ const TURN_BYTES = 8 * 1024 * 1024;
 /** Pages changed by one L0 file whose hashes are kept side by side, 12 bytes each. */
 const MOST_CHANGES = 256 * 1024;
 
+/** A comparison that finds so many pages, and so much of the database, is said to be strange. */
+const MOST_SAID_FROM_PAGES = 16;
+const MOST_OF_ALL = 0.9;
+
 /** While a large database is read, how far it is gets said this often. */
 const PROGRESS_EVERY_MS = 5000;
 
@@ -71,6 +75,11 @@ export class L0Maker {
 
   get unstoredBytes(): number {
     return this.#unstoredBytes;
+  }
+
+  /** What the replica has of a page: its hash; 0n for none. */
+  hashOf(pgno: number): bigint {
+    return this.#hashes.get(pgno);
   }
 
   /** When the last file was made, on the monotonic clock. */
@@ -194,6 +203,16 @@ export class L0Maker {
       return;
     }
     const file = writer.finish(() => next.databaseChecksum);
+    if (kind === 'diff' && stored >= MOST_SAID_FROM_PAGES && stored > commit * MOST_OF_ALL) {
+      this.#log.log(
+        'warn',
+        'almost every page differs from what the replica held: is it the replica of this database?',
+        {
+          replica: this.#settings.replicaUrl,
+          kept: 'what it held can still be restored, by TXID',
+        },
+      );
+    }
     this.#log.log('info', kind === 'image' ? 'read the whole database' : 'the database differs from the replica', {
       pages: stored,
       of: commit,
@@ -326,5 +345,6 @@ function loadHashes(metaPath: string, { txid: wanted, fileChecksum }: LocalPosit
 
 function walPosition(follower: WalFollower): WalPosition {
   const { salts, frames, sums } = follower.cursor;
-  return { salts: Buffer.from(salts).toString('hex'), frames, sums: sums ?? { first: 0, second: 0 } };
+  const chain = sums ?? { first: 0, second: 0 };
+  return { salts: Buffer.from(salts).toString('hex'), frames, sums: chain, file: follower.fileName };
 }

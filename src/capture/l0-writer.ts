@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fsyncFolder, writeFully } from '../base/durable-file.ts';
+import { fsyncFolder, makeFolders, writeFully } from '../base/durable-file.ts';
 import { type Checksum, checksum, type Txid } from '../base/types.ts';
 import { EncodePool } from '../ltx/encode-pool.ts';
 import { LtxEncoder } from '../ltx/encoder.ts';
@@ -82,7 +82,7 @@ export class L0Writer {
     this.#path = join(spoolPath, formatLtxName(fields.txid, fields.txid));
     this.#staged = `${this.#path}.tmp`;
     this.#onPages = onPages;
-    fs.mkdirSync(spoolPath, { recursive: true, mode: 0o700 });
+    makeFolders(spoolPath, 0o700);
     this.#fd = fs.openSync(this.#staged, 'w', 0o600);
     this.#encoder = new LtxEncoder({ ...fields, scratchFolder: spoolPath });
     const threads = bytes < PARALLEL_FROM_BYTES ? 0 : Math.min(availableParallelism() - 1, MAX_THREADS);
@@ -189,7 +189,7 @@ export function removeSpooled(path: string): void {
  * what is in it, oldest first.
  */
 export function prepareSpool(spoolPath: string, newest: bigint): { readonly txid: bigint; readonly path: string }[] {
-  fs.mkdirSync(spoolPath, { recursive: true, mode: 0o700 });
+  makeFolders(spoolPath, 0o700);
   const kept: { readonly txid: bigint; readonly path: string }[] = [];
   for (const name of fs.readdirSync(spoolPath).sort()) {
     const path = join(spoolPath, name);

@@ -1,9 +1,21 @@
-import { type FileIdentity, identify, identifyOpen, sameFile, sizeOfOpen } from '../base/database-files.ts';
+import {
+  type FileIdentity,
+  fileNameOfOpen,
+  identify,
+  identifyOpen,
+  sameFile,
+  sizeOfOpen,
+  stampOfOpen,
+} from '../base/database-files.ts';
+import { readFully } from '../base/durable-file.ts';
 import { messageOf } from '../base/errors.ts';
+import { PageBatch } from '../ltx/page-batch.ts';
 import type { WalPosition } from '../replica/local-state.ts';
+import { lockPageNumber } from '../sqlite/lock-page.ts';
+import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/wal.ts';
 import { sameCommit, type WalIndexHead } from '../sqlite/wal-index.ts';
-import { DatabaseHandles, isBusy } from './connections.ts';
+import { DatabaseHandles } from './connections.ts';
 import { Discontinuity, NotReady } from './interruptions.ts';
 import { PageTable } from './page-table.ts';
 import { PendingPages } from './pending-pages.ts';
@@ -19,6 +31,17 @@ const TRUNCATE_PATIENCE_MS = 5;
 const EXACT_READ_TRIES = 1000;
 /** Frames that may still have to be copied while writers are held up, in bytes. More: let them go on and copy first. */
 const BARRIER_COPY_BYTES = 1024 * 1024;
+
+/** Pages of the database file that are looked at before a saved position is gone on from. */
+const SAMPLED_PAGES = 256;
+/** Read transactions that begin one after the other at rest before it counts as sure that one got read-lock 0. */
+const SURE_READS = 3;
+
+/** What the replica has of each page. */
+export interface KnownPages {
+  readonly pageCount: number;
+  hashOf(pgno: number): bigint;
+}
 
 export interface FollowerSettings {
   /** Bytes a page. */
@@ -48,6 +71,8 @@ export class WalFollower {
   readonly #path: string;
   readonly #settings: FollowerSettings;
   readonly #listener: FollowerListener;
+  /** Why the last checkpoint failed; undefined after one that did not. */
+  #checkpointFailure: string | undefined;
   readonly #handles: DatabaseHandles;
   readonly #index: WalIndexReader;
   readonly pending: PendingPages;
@@ -60,6 +85,10 @@ export class WalFollower {
    * the WAL can be restarted, but nothing that comes after can reach the database before the reader moves.
    */
   #restartable = false;
+  /** Read transactions begun in a row in that state. */
+  #restingReads = 0;
+  /** When the database file was last written, and how long it is, as of the last look that found it right. */
+  #fileStamp = '';
   #lastFrameMs = Number.NEGATIVE_INFINITY;
   #patienceMs: number = BARRIER_PATIENCE_MS.first;
 
@@ -91,9 +120,19 @@ export class WalFollower {
     return this.#commit;
   }
 
+  /** The database file, as a saved position names it. */
+  get fileName(): string {
+    return fileNameOfOpen(this.#handles.databaseFd);
+  }
+
   /** Frame of the cursor's generation from which on nothing is stored yet. */
   get cutFrame(): number {
     return this.#cutFrame;
+  }
+
+  /** Why the disk did not take the last checkpoint; undefined when it did. */
+  get checkpointFailure(): string | undefined {
+    return this.#checkpointFailure;
   }
 
   /** When frames were last found, on the monotonic clock. */
@@ -108,6 +147,14 @@ export class WalFollower {
   /** The standing read rests where the application can restart and truncate the WAL at once. */
   get rests(): boolean {
     return this.#restartable && this.isCaught(this.head());
+  }
+
+  /**
+   * It rests, and surely so: SQLite gives another lock than read-lock 0 in the instant in which a checkpoint is ending. On
+   * that one the application's RESTART and TRUNCATE would wait for us, with the write lock in their hands.
+   */
+  get restsSurely(): boolean {
+    return this.rests && this.#restingReads >= SURE_READS;
   }
 
   head(): WalIndexHead {
@@ -134,6 +181,20 @@ export class WalFollower {
     );
   }
 
+  /**
+   * False when the database file was written to past SQLite: its first page does not have this hash, or it is cut off. Only
+   * while the standing read rests: a checkpoint cannot reach the file then. The file is read only if it looks changed.
+   */
+  fileIsAsCaptured(firstPageHash: bigint): boolean {
+    const { databaseFd } = this.#handles;
+    const stamp = stampOfOpen(databaseFd);
+    if (stamp === this.#fileStamp) return true;
+    if (sizeOfOpen(databaseFd) < this.#commit * this.pageSize) return false;
+    if (this.#hashInFile(1) !== firstPageHash) return false;
+    this.#fileStamp = stamp;
+    return true;
+  }
+
   /** Everything pending is stored. */
   markStored(): void {
     this.pending.clear();
@@ -145,7 +206,7 @@ export class WalFollower {
   letGo(): void {
     this.pending.release();
     this.#pendingBytes = 0;
-    this.#restartable = false;
+    this.#noteRestartable(false);
     this.#handles.twin.end();
     this.#handles.reader.end();
   }
@@ -176,17 +237,42 @@ export class WalFollower {
    * checksum chain leads to the last frame that was captured. (A frame that is physically ours proves nothing: after a
    * power loss the valid end can lie before it.) The standing read has begun at `head`.
    */
-  continueFrom(saved: WalPosition, pageCount: number, head: WalIndexHead): boolean {
+  continueFrom(saved: WalPosition, known: KnownPages, head: WalIndexHead): boolean {
     // Without a captured frame there is nothing to recognize a generation by: a new WAL looks the same.
-    if (saved.frames === 0) return false;
+    if (saved.frames === 0 || saved.file !== this.fileName) return false;
     const salts = Uint8Array.from(Buffer.from(saved.salts, 'hex'));
     if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames || !this.#chainReaches(salts, saved))
       return false;
+    if (!this.#fileHolds(known, head)) return false;
     this.#cursor = { salts, frames: saved.frames, sums: saved.sums };
-    this.#commit = pageCount;
+    this.#commit = known.pageCount;
     this.#cutFrame = saved.frames;
     this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === saved.frames;
     return true;
+  }
+
+  /**
+   * Looks at some pages that no frame of the WAL holds: they are in the file as they were captured. Another database can
+   * have been copied over it, which left the WAL as it was.
+   */
+  #fileHolds(known: KnownPages, head: WalIndexHead): boolean {
+    using wal = this.openWal();
+    using frames = newestFrames(wal, head.salts, head.mxFrame, this.#settings.scratchFolder);
+    if (!frames) return false;
+    const lock = lockPageNumber(this.pageSize);
+    const step = Math.max(1, Math.floor(known.pageCount / SAMPLED_PAGES));
+    for (let pgno = 1; pgno <= known.pageCount; pgno += step) {
+      if (pgno === lock || frames.get(pgno) !== undefined) continue;
+      if (this.#hashInFile(pgno) !== known.hashOf(pgno)) return false;
+    }
+    return true;
+  }
+
+  #hashInFile(pgno: number): bigint {
+    using page = new PageBatch(this.pageSize, 1);
+    page.bytes.fill(0, readFully(this.#handles.databaseFd, page.bytes, (pgno - 1) * this.pageSize));
+    page.pgnos[0] = pgno;
+    return page.hash(1);
   }
 
   #chainReaches(salts: Uint8Array, saved: WalPosition): boolean {
@@ -198,6 +284,26 @@ export class WalFollower {
       cursor = next;
     }
     return cursor.sums?.first === saved.sums.first && cursor.sums.second === saved.sums.second;
+  }
+
+  /**
+   * Begins the standing read where the whole WAL is backfilled, for when its frames do not prove themselves: Older
+   * SQLites (seen: 3.40.1) leave committed frames without checksums when a cache spills before a ROLLBACK TO. SQLite trusts
+   * the WAL-index; so its own checkpoint, behind a barrier, brings them into the database file, where they need no proof.
+   */
+  beginBackfilled(): WalIndexHead {
+    this.letGo();
+    const { barrier, checkpointer, reader } = this.#handles;
+    if (!this.#takeBarrier()) throw new NotReady('the database is busy');
+    try {
+      checkpointer.checkpoint('PASSIVE');
+      reader.beginRead();
+      const head = this.head();
+      if (head.backfilled === head.mxFrame) return head;
+      throw new NotReady('the WAL does not prove itself, and another reader keeps it from being checkpointed');
+    } finally {
+      barrier.end();
+    }
   }
 
   /** Stands at `head`, where the standing read has begun, and gives the database as of there to read. */
@@ -247,12 +353,12 @@ export class WalFollower {
     this.#handles.swapReaders();
     // As of the commit that was captured, not as of now: a writer may restart the WAL the moment the old read ends. With the
     // new read held, the WAL can be backfilled up to that commit only if the read began there.
-    this.#restartable = head.backfilled === head.mxFrame;
+    this.#noteRestartable(head.backfilled === head.mxFrame);
   }
 
-  #noteRestartable(): void {
-    const head = this.head();
-    this.#restartable = head.backfilled === head.mxFrame && this.isCaught(head);
+  #noteRestartable(restartable: boolean): void {
+    this.#restingReads = restartable ? this.#restingReads + 1 : 0;
+    this.#restartable = restartable;
   }
 
   /**
@@ -287,7 +393,7 @@ export class WalFollower {
 
   #take(wal: WalReader, next: WalCursor): void {
     const { maxPendingBytes } = this.#settings;
-    this.#restartable = false;
+    this.#noteRestartable(false);
     for (let i = 0; i < wal.count; i++) {
       this.pending.put(wal.pgno(i), wal.page(i), wal.first + i);
       this.#pendingBytes += frameSize(this.pageSize);
@@ -320,11 +426,12 @@ export class WalFollower {
       this.capture();
       // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
       reader.end();
-      checkpointer.checkpoint('PASSIVE');
+      this.#checkpointFailure = checkpointer.checkpoint('PASSIVE').failure;
       // 5: begun while the WAL is fully backfilled, the read gets read-lock 0. It must begin before the barrier falls:
       // otherwise a writer could restart the WAL, commit, and have that commit checkpointed away before we look.
       reader.beginRead();
-      this.#noteRestartable();
+      const head = this.head();
+      this.#noteRestartable(head.backfilled === head.mxFrame && this.isCaught(head));
     } catch (error) {
       throw new Discontinuity(`the handover failed: ${messageOf(error)}`);
     } finally {
@@ -383,6 +490,20 @@ export class WalFollower {
     const { busy } = checkpointer.checkpoint('TRUNCATE');
     checkpointer.patience(0);
     return !busy;
+  }
+
+  /**
+   * Backfills up to the last captured commit, as the application's own last close would have done: the database file alone
+   * then holds it. The WAL keeps its frames, by which the next start proves that it goes on.
+   */
+  settle(): void {
+    try {
+      this.move();
+      this.backfill();
+    } catch (error) {
+      // Whatever is in the way: the commits are captured, and in the WAL.
+      if (!isBusy(error) && !(error instanceof Discontinuity)) throw error;
+    }
   }
 
   /** Backfills what can be, without a handover: for times when nothing is captured. */

@@ -79,7 +79,7 @@ async function restoreWithProgress(
   const interrupt = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => interrupt.abort(interrupted(signal, request.outputPath));
   // Only the first signal is caught: a second one ends the process at once.
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal).once('SIGHUP', onSignal);
   try {
     return await restoreDatabase(request.flags.v ? announced(replica, log) : replica, {
       ...optionsOf(request, source),
@@ -92,7 +92,7 @@ async function restoreWithProgress(
     throw interrupt.signal.aborted ? interrupt.signal.reason : error;
   } finally {
     progress.done();
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('SIGHUP', onSignal);
   }
 }
 
@@ -140,6 +140,7 @@ function resultJson(request: RestoreRequest, source: ReplicaSource, result: Rest
     files: result.files.length,
     proof: result.proof,
     moved_aside: result.movedAside,
+    ...(result.keptSpool !== undefined && { unstored: result.keptSpool }),
   };
 }
 
@@ -154,6 +155,9 @@ function describeResult(result: RestoreResult, request: RestoreRequest): string 
     `Restored ${result.outputPath} at TXID ${formatTxid(result.txid)} (${size}) in ${formatElapsed(result.durationMs)}.`,
     `Verified: ${PROOFS[result.proof]}${checkedBySqlite(request)}.`,
     ...result.movedAside.map((path) => `Moved aside: ${path}`),
+    ...(result.keptSpool === undefined
+      ? []
+      : [`Not in it: commits that were never stored, kept in ${result.keptSpool}`]),
   ];
   return `${lines.join('\n')}\n`;
 }

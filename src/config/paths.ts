@@ -10,7 +10,7 @@ export function expandPath(typed: string): string {
   return resolve(path);
 }
 
-/** True for `scheme://…`, which names a replica; a database's own `sqlite://` is a path. */
+/** True for `scheme://…`, which names a replica, and for `file:/…`; a database's own `sqlite://` is a path. */
 export function isReplicaUrl(typed: string): boolean {
-  return /^\w+:\/\//.test(typed) && !DATABASE_SCHEME.test(typed);
+  return /^(\w+:\/\/|file:\/)/.test(typed) && !DATABASE_SCHEME.test(typed);
 }

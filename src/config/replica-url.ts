@@ -23,7 +23,7 @@ export const BUILT_REPLICA_TYPES: readonly string[] = ['file'];
  */
 export function parseReplicaUrl(typed: string): ReplicaLocation {
   if (!isReplicaUrl(typed)) return fileLocation(typed);
-  const [scheme = ''] = typed.split('://', 1);
+  const [scheme = ''] = typed.split(':', 1);
   checkReplicaType(scheme);
   return fileLocation(folderOfFileUrl(typed));
 }
@@ -53,7 +53,7 @@ export function fileLocation(typed: string): FileLocation {
 }
 
 function folderOfFileUrl(url: string): string {
-  const rest = url.slice('file://'.length);
+  const rest = url.replace(/^file:(\/\/(localhost(?=\/))?)?/, '');
   if (/[?#]/.test(rest)) {
     throw invalid(
       `a file URL takes no parameters: ${url}`,

@@ -3,14 +3,15 @@ import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid } from '../base/types.ts';
 import type { CaptureHandle, CaptureThread } from '../capture/capture-thread.ts';
+import { asLocalFolderError } from '../capture/database-error.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
 import type { CaptureSettings, CaptureState } from '../capture/options.ts';
-import { lockOwner, type OwnerLock } from '../capture/owner-lock.ts';
 import type { DatabaseConfig } from '../config/config.ts';
 import { createIdentity } from '../replica/identity.ts';
 import { metaPathFor } from '../replica/local-state.ts';
 import type { OpenedReplica } from '../replica/open-replica.ts';
-import { findStart } from './starting-point.ts';
+import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
+import { findStart, type Start } from './starting-point.ts';
 import { Uploader } from './uploader.ts';
 
 /** Told while a database is replicated. */
@@ -53,11 +54,12 @@ export class DatabaseReplication {
   #capture: CaptureHandle | undefined;
   #state: CaptureState = { kind: 'waiting', reason: 'not started' };
   #stored: Txid | undefined;
-  #conflict: RivuletError | undefined;
+  #uploadEnd: RivuletError | undefined;
   readonly #firstState = Promise.withResolvers<CaptureState>();
   readonly #ended = Promise.withResolvers<never>();
   #lock: OwnerLock | undefined;
   #lineage = '';
+  #started = false;
 
   constructor(config: DatabaseConfig, opened: OpenedReplica, log: Logger, events: ReplicationEvents = {}) {
     this.#config = config;
@@ -71,7 +73,7 @@ export class DatabaseReplication {
       {
         begun: () => this.#begun(),
         stored: (file) => this.#onStored(file),
-        conflict: (error) => this.#onConflict(error),
+        ended: (error) => this.#onUploadEnded(error),
       },
       log,
     );
@@ -97,7 +99,7 @@ export class DatabaseReplication {
 
   /** What keeps commits from being stored right now; undefined when nothing does. */
   get trouble(): unknown {
-    if (this.#conflict) return this.#conflict;
+    if (this.#uploadEnd) return this.#uploadEnd;
     if (this.#state.kind === 'failed') return this.#state.error;
     return this.#uploader.lastError;
   }
@@ -107,11 +109,10 @@ export class DatabaseReplication {
    * mend: a store that cannot be used, another database's replica, a file that is no database.
    */
   async start(thread: CaptureThread): Promise<void> {
-    const { store, replica } = this.#opened;
+    const { store } = this.#opened;
     const path = resolveDatabasePath(this.#config.path);
     const metaPath = this.#config.metaPath ?? metaPathFor(path);
-    this.#lock = lockOwner(path, metaPath);
-    const start = await findStart({ databasePath: path, metaPath, store, replica, log: this.#log });
+    const start = await this.#findStart(path, metaPath);
     const { position } = start.point;
     this.#lineage = start.lineage;
     this.#stored = start.unstored.length === 0 ? position?.txid : undefined;
@@ -135,6 +136,18 @@ export class DatabaseReplication {
     );
     const first = await this.#firstState.promise;
     if (first.kind === 'failed') throw first.error;
+    this.#started = true;
+    this.#capture.ended.catch((error: unknown) => this.#ended.reject(error));
+  }
+
+  async #findStart(databasePath: string, metaPath: string): Promise<Start> {
+    const { store, replica } = this.#opened;
+    try {
+      this.#lock = lockOwner(databasePath, metaPath);
+      return await findStart({ databasePath, metaPath, store, replica, log: this.#log });
+    } catch (error) {
+      throw asLocalFolderError(error, metaPath);
+    }
   }
 
   /** Stores everything that is committed now; throws when that does not succeed in time. */
@@ -176,15 +189,17 @@ export class DatabaseReplication {
       !('reason' in state && 'reason' in this.#state && state.reason === this.#state.reason);
     this.#state = state;
     this.#firstState.resolve(state);
-    if (state.kind === 'failed')
-      this.#log.log('error', 'capture failed, trying again', { error: messageOf(state.error) });
+    // At the start it is told by whoever asked for the start, and not tried again.
+    if (state.kind === 'failed' && this.#started) {
+      this.#log.log('error', 'capture failed, trying again', { db: this.path, error: messageOf(state.error) });
+    }
     if (state.kind === 'waiting' && news) this.#log.log('info', 'waiting', { db: this.path, reason: state.reason });
     this.#events.state?.(state);
   }
 
   #onSpooled(file: SpooledFile): void {
     this.#events.captured?.(file);
-    if (!this.#conflict) this.#uploader.enqueue(file);
+    if (!this.#uploadEnd) this.#uploader.enqueue(file);
   }
 
   /**
@@ -209,8 +224,8 @@ export class DatabaseReplication {
     this.#events.stored?.(file);
   }
 
-  #onConflict(error: RivuletError): void {
-    this.#conflict = error;
+  #onUploadEnded(error: RivuletError): void {
+    this.#uploadEnd = error;
     this.#log.log('error', error.message, { kept: error.kept, next: error.next });
     this.#events.state?.({ kind: 'failed', error });
     this.#ended.reject(error);

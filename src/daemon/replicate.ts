@@ -1,4 +1,5 @@
 import { existsSync, statSync } from 'node:fs';
+import { resolveDatabasePath } from '../base/database-files.ts';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid } from '../base/types.ts';
@@ -57,7 +58,9 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
     else failure = error;
   }
   if (reason) logger.log('info', 'shutting down', { because: describe(reason) });
-  const complete = await shutDown(replications, options, signals);
+  // -once that failed has waited for the store already.
+  const patience = options.once && !reason ? 0 : config.shutdownSyncTimeoutMs;
+  const complete = await shutDown(replications, options, signals, patience);
   await thread.close();
   if (!reason) throw failure;
   return statusOf(reason, complete);
@@ -69,9 +72,17 @@ const LARGE_BYTES = 64 * 1024 * 1024;
 /** Whether a large database may be stored for the first time: it has no local state yet. */
 function expectsImage(config: Config): boolean {
   return config.dbs.some(({ path, metaPath }) => {
-    const sizeBytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const sizeBytes = sizeIfReadable(path);
     return sizeBytes >= LARGE_BYTES && !existsSync(metaPath ?? metaPathFor(path));
   });
+}
+
+function sizeIfReadable(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch {
+    return 0; // what is wrong with it is told by whoever opens it
+  }
 }
 
 /** While a missing database is restored, how far that is gets said this often. */
@@ -88,10 +99,14 @@ async function restoreIfMissing(
     return;
   }
   const { restoreDatabase } = await import('../restore/restore.ts');
+  const { storeLeftovers } = await import('./starting-point.ts');
   const { store, replica } = await openReplica(database.replica);
+  const databasePath = resolveDatabasePath(database.path);
+  const metaPath = database.metaPath ?? metaPathFor(databasePath);
   const { progress } = events?.(database.path) ?? {};
   let saidMs = performance.now();
   try {
+    await storeLeftovers({ databasePath, metaPath, store, replica, log: logger });
     const result = await restoreDatabase(replica, {
       outputPath: database.path,
       signal,
@@ -103,7 +118,7 @@ async function restoreIfMissing(
         const percent = Math.floor((100 * doneBytes) / Math.max(totalBytes, 1));
         logger.log('info', 'restoring the database', { db: database.path, phase, percent });
       },
-      ...(database.metaPath === undefined ? {} : { metaPath: database.metaPath }),
+      metaPath,
     });
     logger.log('info', 'restored the database', {
       db: database.path,
@@ -190,9 +205,9 @@ async function shutDown(
   replications: readonly DatabaseReplication[],
   options: ReplicateOptions,
   signals: ShutdownSignals,
+  timeoutMs: number,
 ): Promise<boolean> {
-  const { shutdownSyncTimeoutMs, shutdownSyncIntervalMs } = options.config;
-  const limits = { timeoutMs: shutdownSyncTimeoutMs, everyMs: shutdownSyncIntervalMs, signal: signals.second.signal };
+  const limits = { timeoutMs, everyMs: options.config.shutdownSyncIntervalMs, signal: signals.second.signal };
   const stopped = Promise.all(
     replications.map(async (replication) => {
       const ending = await replication.stop(limits);
@@ -220,11 +235,12 @@ function sayWhatIsLeft(replication: DatabaseReplication, ending: Ending, logger:
   const first = ending.left[0];
   const last = ending.left.at(-1);
   const which = first && last ? `TXID ${formatTxid(first.txid)} to ${formatTxid(last.txid)}` : 'the last commits';
+  const inSpool = first !== undefined && !hasCode(ending.error, 'REPLICA_CONFLICT', 'SPOOL_LOST');
   logger.log('error', `not stored: ${which} of ${replication.path}`, {
     because: ending.error === undefined ? 'waiting was given up' : messageOf(ending.error),
-    kept: hasCode(ending.error, 'REPLICA_CONFLICT')
-      ? 'the database itself has them'
-      : 'they are on this machine, and are stored first at the next start',
+    kept: inSpool
+      ? 'they are on this machine, and are stored first at the next start'
+      : 'the database has what was committed to it; the next start compares it with the replica',
   });
 }
 

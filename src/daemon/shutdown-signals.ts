@@ -1,6 +1,6 @@
 const SHUTDOWN: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
 /** Handed on to a child without ending anything. */
-const FORWARDED: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
+const FORWARDED: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGQUIT', 'SIGUSR2'];
 
 /** The first SIGINT or SIGTERM asks for a shutdown, the second gives up waiting for it. */
 export class ShutdownSignals {
@@ -20,6 +20,8 @@ export class ShutdownSignals {
       this.second.signal.addEventListener('abort', () => resolve(), { once: true });
     });
     for (const signal of SHUTDOWN) this.#listen(signal, () => this.#shutdown(signal));
+    // Without a listener, this one opens Node's debugger.
+    this.#listen('SIGUSR1', () => this.#forward?.('SIGUSR1'));
   }
 
   /** Calls `forward` for every signal from now on, those included that end nothing here. */

@@ -15,11 +15,12 @@ import {
   saveRestoredState,
   spoolPathFor,
 } from '../replica/local-state.ts';
+import { lockOwner } from '../replica/owner-lock.ts';
 import { planRestore } from '../replica/plan.ts';
 import { type LtxFileInfo, newest, type Replica } from '../replica/replica.ts';
 import { rebuildPageHashes } from '../restore/rebuild-hashes.ts';
 import type { Store } from '../store/store.ts';
-import { storedChecksum } from './uploader.ts';
+import { storedChecksum, storeFile } from './uploader.ts';
 
 /** From where a capture starts, and what has to be stored before anything that it makes. */
 export interface Start {
@@ -47,15 +48,7 @@ export async function findStart(place: Place): Promise<Start> {
   const identity = await readIdentity(place.store);
   const state = usableState(place, identity);
   const files = await place.replica.listAll();
-  if (files.length === 0) {
-    if (state) {
-      const before = formatTxid(state.txid);
-      place.log.log('warn', 'the replica is empty, although this database was stored in it; storing it anew', {
-        before,
-      });
-    }
-    return startEmpty(place, identity);
-  }
+  if (files.length === 0) return startEmpty(place, identity, state);
   checkUnbroken(place, files);
   const lineage = (identity ?? (await createIdentity(place.store, state?.lineage))).lineage;
 
@@ -67,6 +60,28 @@ export async function findStart(place: Place): Promise<Start> {
     if (unstored) return startFromState(state, lineage, unstored);
   }
   return startFromReplica(place, lineage, []);
+}
+
+/**
+ * Stores what an earlier run captured and could not store. For when the database itself is gone: those files are all
+ * there is of their commits.
+ */
+export async function storeLeftovers(place: Place): Promise<void> {
+  if (!fs.existsSync(place.metaPath)) return;
+  using _ = lockOwner(place.databasePath, place.metaPath);
+  const identity = await readIdentity(place.store);
+  const state = usableState(place, identity);
+  if (!state) return;
+  const files = await place.replica.listAll();
+  const stored = newest(files.filter((file) => file.level === 0));
+  const unstored = stored
+    ? await continuation(place, state, stored)
+    : files.length === 0 && spooledTo(state, spooledFiles(place), 0n);
+  for (const file of unstored || []) {
+    await storeFile(place.store, place.replica.layout, file);
+    if (file.txid === 1n) await createIdentity(place.store, state.lineage);
+    place.log.log('info', 'stored a file that an earlier run had not', { txid: formatTxid(file.txid) });
+  }
 }
 
 /** Local state, if it belongs to this replica. State of another history at the same path is an error, not a detail. */
@@ -85,11 +100,22 @@ function usableState(place: Place, identity: Identity | undefined): LocalPositio
   return state;
 }
 
-async function startEmpty(place: Place, identity: Identity | undefined): Promise<Start> {
+/** Where nothing is stored: with what an earlier start made and could not store, or from the beginning. */
+async function startEmpty(
+  place: Place,
+  identity: Identity | undefined,
+  state: LocalPosition | undefined,
+): Promise<Start> {
+  await probe(place.store);
+  const lineage = identity?.lineage ?? state?.lineage ?? newLineage();
+  const unstored = state && spooledTo(state, spooledFiles(place), 0n);
+  if (state && unstored) return startFromState(state, lineage, unstored);
+  if (state) {
+    const message = 'the replica is empty, although this database was stored in it; storing it anew';
+    place.log.log('warn', message, { before: formatTxid(state.txid) });
+  }
   dropState(place.metaPath);
   fs.rmSync(spoolPathFor(place.metaPath), { recursive: true, force: true });
-  await probe(place.store);
-  const lineage = identity?.lineage ?? newLineage();
   return { point: { position: undefined, spooledBytes: 0 }, lineage, unstored: [] };
 }
 
@@ -119,7 +145,7 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
     replicaUrl: place.store.url,
     lineage,
     txid,
-    fileChecksum: checksum(0n),
+    fileChecksum: await newestChecksum(place, txid),
     pageSize,
     pageCount: hashes.pageCount,
     wal: undefined,
@@ -127,6 +153,13 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
   // As after a restore: these hashes, and nothing known of the WAL.
   saveRestoredState(place.metaPath, position, hashes);
   return { point: { position, spooledBytes: 0 }, lineage, unstored: [] };
+}
+
+/** The checksum of the level 0 file that ends at `txid`: by it the next start knows the replica again. 0n: there is none. */
+async function newestChecksum({ replica, store }: Place, txid: Txid): Promise<Checksum> {
+  const file = await replica.newestL0();
+  const known = file?.maxTxid === txid ? await storedChecksum(store, file.key, file.sizeBytes) : undefined;
+  return known ?? checksum(0n);
 }
 
 /** What comes after a gap could never be restored: nothing is built upon one. */
@@ -174,13 +207,28 @@ async function continuation(
   const theirs = await storedChecksum(place.store, stored.key, stored.sizeBytes);
   if (stored.maxTxid === txid) return theirs !== undefined && theirs === fileChecksum ? [] : undefined;
 
-  const spooled = readFolder(spoolPathFor(place.metaPath)).filter((file) => file.maxTxid <= txid);
+  const spooled = spooledFiles(place);
   const ours = spooled.find((file) => file.maxTxid === stored.maxTxid);
   if (!ours || proveFile(ours.path)?.fileChecksum !== theirs) return undefined;
-  const unstored = contiguousAfter(spooled, stored.maxTxid).map((file) => proveFile(file.path));
-  const last = unstored.at(-1);
-  if (unstored.some((file) => !file) || last?.txid !== txid || last.fileChecksum !== fileChecksum) return undefined;
-  return unstored.filter((file) => file !== undefined);
+  return spooledTo(state, spooled, stored.maxTxid);
+}
+
+function spooledFiles({ metaPath }: Place): readonly FolderFile[] {
+  return readFolder(spoolPathFor(metaPath));
+}
+
+/** The spooled files that lead without a gap from `txid` to the local state, each proven; undefined when they do not. */
+function spooledTo(
+  state: LocalPosition,
+  spooled: readonly FolderFile[],
+  txid: bigint,
+): readonly SpooledFile[] | undefined {
+  const upTo = spooled.filter((file) => file.maxTxid <= state.txid);
+  const files = contiguousAfter(upTo, txid).map((file) => proveFile(file.path));
+  const last = files.at(-1);
+  if (files.some((file) => !file) || last?.txid !== state.txid || last.fileChecksum !== state.fileChecksum)
+    return undefined;
+  return files.filter((file) => file !== undefined);
 }
 
 /** L0 files in Litestream's own folder that it had not stored when it ended: they come before anything of ours. */

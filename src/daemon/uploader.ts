@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { Backoff, sleep } from '../base/async.ts';
 import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -18,8 +19,8 @@ export interface UploaderEvents {
   begun(): Promise<void>;
   /** A file is durable in the store. */
   stored(file: SpooledFile): void;
-  /** Somebody else wrote this TXID: no file is stored any more. */
-  conflict(error: RivuletError): void;
+  /** No file is stored any more, whatever is tried: somebody else wrote this TXID, or the file is lost. */
+  ended(error: RivuletError): void;
 }
 
 /** Stores spooled L0 files, one at a time and in order, for as long as it takes. */
@@ -90,8 +91,10 @@ export class Uploader {
         if (this.#stop.signal.aborted) return;
         this.#lastError = error;
         this.#failures++;
-        if (error instanceof RivuletError && error.code === 'REPLICA_CONFLICT') {
-          this.#events.conflict(error);
+        const final = finalError(error, file);
+        if (final) {
+          this.#lastError = final;
+          this.#events.ended(final);
           return;
         }
         this.#complain(file, error);
@@ -106,17 +109,7 @@ export class Uploader {
   }
 
   async #storeFile(file: SpooledFile): Promise<void> {
-    const key = this.#layout.key(0, file.txid, file.txid);
-    const body = { file: file.path, sizeBytes: file.sizeBytes };
-    const options = { ifAbsent: true, timestampMs: file.timestampMs, signal: this.#stop.signal };
-    try {
-      await this.#store.put(key, body, options);
-    } catch (error) {
-      if (!isStoreError(error, 'exists')) throw error;
-      // An earlier try may have succeeded without the answer reaching us: the same file is there then.
-      const theirs = await storedChecksum(this.#store, key, file.sizeBytes);
-      if (theirs !== file.fileChecksum) throw conflict(this.#store, key, file);
-    }
+    await storeFile(this.#store, this.#layout, file, this.#stop.signal);
     if (file.txid === 1n) await this.#events.begun();
     this.#log.log('debug', 'ltx file uploaded', { txid: formatTxid(file.txid), size: file.sizeBytes, kind: file.kind });
   }
@@ -142,6 +135,38 @@ export class Uploader {
     });
     this.#hurry = undefined;
   }
+}
+
+/** Stores one level 0 file, and never over another one. Throws REPLICA_CONFLICT when there is another one. */
+export async function storeFile(
+  store: Store,
+  layout: KeyLayout,
+  file: SpooledFile,
+  signal?: AbortSignal,
+): Promise<void> {
+  const key = layout.key(0, file.txid, file.txid);
+  const body = { file: file.path, sizeBytes: file.sizeBytes };
+  try {
+    await store.put(key, body, { ifAbsent: true, timestampMs: file.timestampMs, signal });
+  } catch (error) {
+    if (!isStoreError(error, 'exists')) throw error;
+    // An earlier try may have succeeded without the answer reaching us: the same file is there then.
+    const theirs = await storedChecksum(store, key, file.sizeBytes);
+    if (theirs !== file.fileChecksum) throw conflict(store, key, file);
+  }
+}
+
+/** The error that ends all storing, if `error` is or means one. */
+function finalError(error: unknown, file: SpooledFile): RivuletError | undefined {
+  if (error instanceof RivuletError && error.code === 'REPLICA_CONFLICT') return error;
+  if (existsSync(file.path)) return undefined;
+  return new RivuletError({
+    code: 'SPOOL_LOST',
+    message: `${file.path} was removed before it was stored, by something other than Rivulet`,
+    kept: 'the database itself has its commits',
+    next: 'start Rivulet again: it compares the database with the replica, and stores what differs',
+    cause: error,
+  });
 }
 
 /** The file checksum of a stored LTX file of this size; undefined when it has another size. */

@@ -1,9 +1,10 @@
 import * as fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { readFully, writeFileDurably, writeFully } from '../base/durable-file.ts';
+import { fsyncFolder, makeFolders, readFully, writeFileDurably, writeFully } from '../base/durable-file.ts';
 import { hasCode } from '../base/errors.ts';
 import { type Checksum, checksum, type Txid, txid } from '../base/types.ts';
 import { crcOf } from '../ltx/encoder.ts';
+import { parseLtxName } from '../ltx/format.ts';
 import type { WalSums } from '../sqlite/wal.ts';
 import { type HashChanges, PageHashes } from './page-hashes.ts';
 
@@ -50,6 +51,8 @@ export interface WalPosition {
   readonly frames: number;
   /** Checksum of the last frame captured. */
   readonly sums: WalSums;
+  /** The database file that it belongs to (its inode and when it was made). */
+  readonly file: string;
 }
 
 /** What the page hashes stand on. */
@@ -210,7 +213,7 @@ function replay(fd: number, sizeBytes: number, base: LocalPosition, hashes: Page
 
 /** Writes a whole state; what the journal held is part of it. */
 export function saveState(metaPath: string, position: LocalPosition, hashes: PageHashes): void {
-  fs.mkdirSync(metaPath, { recursive: true, mode: 0o700 });
+  makeFolders(metaPath, 0o700);
   writeFileDurably(join(metaPath, STATE_FILE), statePieces(position, hashes));
   fs.rmSync(join(metaPath, JOURNAL_FILE), { force: true });
 }
@@ -236,6 +239,25 @@ function* statePieces(position: LocalPosition, hashes: PageHashes): Generator<Ui
 export function dropState(metaPath: string): void {
   fs.rmSync(join(metaPath, STATE_FILE), { force: true });
   fs.rmSync(join(metaPath, JOURNAL_FILE), { force: true });
+}
+
+/**
+ * Moves a spool that holds files newer than `stored` (what the replica has) to a name of its own, and returns that: such
+ * files can be all there is of their commits. Undefined: it holds none.
+ */
+export function setSpoolAside(metaPath: string, stored: bigint): string | undefined {
+  const spool = spoolPathFor(metaPath);
+  if (!fs.existsSync(spool)) return undefined;
+  const isNewer = (name: string): boolean => (parseLtxName(name)?.maxTxid ?? 0n) > stored;
+  if (!fs.readdirSync(spool).some(isNewer)) return undefined;
+  const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
+  for (let n = 1; ; n++) {
+    const aside = join(metaPath, `unstored-${stamp}${n > 1 ? `-${n}` : ''}`);
+    if (fs.existsSync(aside)) continue;
+    fs.renameSync(spool, aside);
+    fsyncFolder(metaPath);
+    return aside;
+  }
 }
 
 /** Writes the state that a restored database starts from, and drops what an earlier database left in its place. */

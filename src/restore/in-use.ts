@@ -3,10 +3,9 @@ import { DatabaseSync } from 'node:sqlite';
 import { type FileIdentity, identify, sameFile } from '../base/database-files.ts';
 import { stagingPath } from '../base/durable-file.ts';
 import { RivuletError } from '../base/errors.ts';
+import { isBusy } from '../sqlite/sqlite-error.ts';
 import { SIDECAR_SUFFIXES, type Target } from './target.ts';
 
-/** SQLite's result codes for "another connection is in the way". */
-const BUSY_CODES: readonly number[] = [5, 6];
 /** Most processes named in an error. */
 const MAX_NAMED = 5;
 
@@ -68,15 +67,6 @@ function lockExclusively(path: string): Exclusion | 'busy' {
     release();
     return isBusy(error) ? 'busy' : NO_EXCLUSION; // what is no database has no locks of SQLite's
   }
-}
-
-function isBusy(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    'errcode' in error &&
-    typeof error.errcode === 'number' &&
-    BUSY_CODES.includes(error.errcode & 0xff)
-  );
 }
 
 /** The processes of `/proc` (Linux; empty elsewhere) but this one. */

@@ -1,13 +1,14 @@
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
-import { fsyncFolder } from '../base/durable-file.ts';
+import { fsyncFolder, makeFolders } from '../base/durable-file.ts';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
 import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
 import { MIN_FILE_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
 import { readTrailer } from '../ltx/page-index.ts';
 import { readIdentity } from '../replica/identity.ts';
-import { type LocalPosition, metaPathFor, saveRestoredState } from '../replica/local-state.ts';
+import { type LocalPosition, metaPathFor, saveRestoredState, setSpoolAside } from '../replica/local-state.ts';
+import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
 import { PageHashes } from '../replica/page-hashes.ts';
 import { planRestore, type RestorePlan } from '../replica/plan.ts';
 import { type LtxFileInfo, newest, type Replica } from '../replica/replica.ts';
@@ -26,6 +27,7 @@ import { asOutputError, inspectTarget, type Target } from './target.ts';
 
 /** How often a restore lists and plans: once, and again when planned files were gone (retention goes on meanwhile). */
 export const MAX_PLANS = 4;
+const NO_LOCK: OwnerLock = { [Symbol.dispose]() {} };
 const DEFAULT_PARALLELISM = 8;
 const DEFAULT_WINDOW_PAGES = 1024 * 1024;
 
@@ -62,6 +64,8 @@ export interface RestoreResult {
   readonly fetchedBytes: number;
   /** What was at `outputPath`, under its new names. */
   readonly movedAside: readonly string[];
+  /** Where commits are that were captured on this machine and never stored: they are not part of the result. */
+  readonly keptSpool: string | undefined;
   readonly proof: Proof;
   /** The files that the database was made from, in order. */
   readonly files: readonly LtxFileInfo[];
@@ -124,10 +128,29 @@ class Restore {
     const target = inspectTarget(outputPath, force);
     excludeOthers(target)[Symbol.dispose]();
     removeAbandoned(target.path, this.#logger);
+    const metaPath = this.#options.metaPath ?? metaPathFor(target.path);
+    using _ = this.#lockOwner(target.path, metaPath);
 
     // Listed before anything is made on disk: where there is no backup, not even a folder is left.
     const first = await this.#listAndPlan();
-    const staged = stageAt(target);
+    const room = makeRoomFor(target);
+    let isDone = false;
+    try {
+      const result = await this.#restoreTo(target, metaPath, first);
+      isDone = true;
+      return result(performance.now() - startMs);
+    } finally {
+      if (!isDone) room.undo();
+    }
+  }
+
+  async #restoreTo(
+    target: Target,
+    metaPath: string,
+    first: Omit<Restored, 'rebuilt'>,
+  ): Promise<(durationMs: number) => RestoreResult> {
+    const { outputPath, force = false } = this.#options;
+    const staged = new StagedDatabase(target.path, target.owner);
     using hashes = new PageHashes(dirname(target.path));
     try {
       const restored = await this.#rebuildFrom(first, staged, hashes);
@@ -135,10 +158,22 @@ class Restore {
       this.#signal.throwIfAborted();
       await staged.close();
       const movedAside = swapIn(staged.path, outputPath, force);
-      await this.#saveState(target.path, restored, hashes);
-      return this.#result(target.path, restored, movedAside, performance.now() - startMs);
+      const keptSpool = await this.#saveState(metaPath, restored, hashes);
+      return (durationMs) => this.#result(target.path, restored, movedAside, keptSpool, durationMs);
     } finally {
       await staged.discard();
+    }
+  }
+
+  /** A process that waits for this database would go on with what it knew of the old one. */
+  #lockOwner(path: string, metaPath: string): OwnerLock {
+    if (!fs.existsSync(metaPath)) return NO_LOCK;
+    try {
+      return lockOwner(path, metaPath);
+    } catch (error) {
+      if (hasCode(error, 'ALREADY_REPLICATED')) throw error;
+      this.#logger.log('warn', `Rivulet's folder cannot be locked`, { path: metaPath, error: messageOf(error) });
+      return NO_LOCK;
     }
   }
 
@@ -227,9 +262,16 @@ class Restore {
   }
 
   /** The database is in its place: from here on nothing fails any more. Without the state replication compares and goes on. */
-  async #saveState(path: string, restored: Restored, hashes: PageHashes): Promise<void> {
+  async #saveState(metaPath: string, restored: Restored, hashes: PageHashes): Promise<string | undefined> {
     const { header } = restored.rebuilt;
+    let keptSpool: string | undefined;
     try {
+      keptSpool = setSpoolAside(metaPath, newest(restored.listing)?.maxTxid ?? 0n);
+      if (keptSpool !== undefined) {
+        this.#logger.log('warn', 'commits that were captured and never stored are not in the replica; they are kept', {
+          folder: keptSpool,
+        });
+      }
       const identity = await readIdentity(this.#replica.store, { signal: this.#signal });
       const position: LocalPosition = {
         replicaUrl: this.#replica.store.url,
@@ -240,11 +282,12 @@ class Restore {
         pageCount: header.commit,
         wal: undefined,
       };
-      saveRestoredState(this.#options.metaPath ?? metaPathFor(path), position, hashes);
+      saveRestoredState(metaPath, position, hashes);
     } catch (error) {
       const message = 'restored, but what replication needs to carry on could not be saved: it will compare first';
-      this.#logger.log('warn', message, { path, error: messageOf(error) });
+      this.#logger.log('warn', message, { path: metaPath, error: messageOf(error) });
     }
+    return keptSpool;
   }
 
   /** Of the replica's newest level 0 file, if that is the state which was restored; 0n if not, or if that file is damaged. */
@@ -261,7 +304,13 @@ class Restore {
     }
   }
 
-  #result(outputPath: string, restored: Restored, movedAside: string[], durationMs: number): RestoreResult {
+  #result(
+    outputPath: string,
+    restored: Restored,
+    movedAside: string[],
+    keptSpool: string | undefined,
+    durationMs: number,
+  ): RestoreResult {
     const { plan, rebuilt } = restored;
     const { pageSize, commit } = rebuilt.header;
     return {
@@ -273,17 +322,27 @@ class Restore {
       durationMs: Math.round(durationMs),
       fetchedBytes: this.#fetchedBytes,
       movedAside,
+      keptSpool,
       proof: rebuilt.proof,
       files: plan.files,
     };
   }
 }
 
-/** Makes the target's folder and the staged file in it. */
-function stageAt(target: Target): StagedDatabase {
+/** Makes the target's folder. `undo` removes what was made for it, unless something lies there. */
+function makeRoomFor(target: Target): { undo(): void } {
   const folder = dirname(target.path);
-  const made = fs.mkdirSync(folder, { recursive: true });
-  for (let parent = folder; made && parent.length >= made.length; parent = dirname(parent))
-    fsyncFolder(dirname(parent));
-  return new StagedDatabase(target.path, target.owner);
+  const topmost = makeFolders(folder);
+  const made: string[] = [];
+  for (let path = folder; topmost && path.length >= topmost.length; path = dirname(path)) made.push(path);
+  for (const path of made) fsyncFolder(dirname(path));
+  return {
+    undo: () => {
+      try {
+        for (const path of made) fs.rmdirSync(path);
+      } catch {
+        // Not empty: it has become somebody's.
+      }
+    },
+  };
 }

@@ -38,7 +38,7 @@ class Setup {
       {
         begun: async () => void this.begun++,
         stored: (file) => void this.stored.push(file.txid),
-        conflict: (error) => void this.conflicts.push(error),
+        ended: (error) => void this.conflicts.push(error),
       },
       silentLogger,
     );

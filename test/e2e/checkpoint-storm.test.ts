@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { replicate, runOk, workFolder } from '../support/processes.ts';
+import { replicate, runOk, TestProcess, workFolder } from '../support/processes.ts';
 import {
   assertContiguous,
   assertSameBytes,
@@ -17,6 +17,7 @@ import {
   SQLITE3,
   skipWithout,
 } from '../support/tools.ts';
+import { PYTHON3 } from '../support/writers.ts';
 
 const ROUNDS = 80;
 
@@ -69,6 +70,36 @@ async function storm(t: TestContext): Promise<void> {
   assert.equal(await dump(t, restored), await dump(t, path));
   assertSameBytes(bytes, checkpointedBytes(path), 'the restored database and its source');
 }
+
+/** What SQLite holds for an instant when a checkpoint ends: read-lock 0, exclusively. */
+const HOLD_READ_LOCK_0 = `
+import fcntl, sys, time
+shm = open(sys.argv[1] + '-shm', 'r+b')
+fcntl.lockf(shm, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 123)
+print('held', flush=True)
+time.sleep(120)
+`;
+
+async function restAfterAll(t: TestContext): Promise<void> {
+  const folder = workFolder(t);
+  const path = join(folder, 'app.db');
+  const db = createDatabase(path);
+  insertRows(db, 1);
+  db.exec('PRAGMA wal_checkpoint(PASSIVE)');
+  const holder = new TestProcess(t, PYTHON3.path ?? '', ['-c', HOLD_READ_LOCK_0, path]);
+  await holder.says(/held/);
+  const process = await replicate(t, path, `file://${join(folder, 'replica')}`);
+  await process.says(/ltx file uploaded/);
+  await holder.end('SIGKILL');
+  db.exec('PRAGMA busy_timeout = 20000');
+  assert.deepEqual({ ...db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get() }, { busy: 0, log: 0, checkpointed: 0 });
+  assert.equal((await process.end()).status, 0, process.output);
+  db.close();
+}
+
+describe('a reader that did not get read-lock 0', { skip: skipWithout(PYTHON3) }, () => {
+  test('moves again, and the TRUNCATE of the application goes on', restAfterAll);
+});
 
 describe('applications that checkpoint all the time', { skip: skipWithout(SQLITE3) }, () => {
   test('take no commit from us: what we capture beside them is the database', storm);

@@ -33,7 +33,7 @@ describe('a replica whose folder vanishes while it is written to', { skip: skipW
     assert.equal(existsSync(replica), false, 'no folder was made in its place');
 
     await replicateOnce(t, path, url);
-    assert.deepEqual(l0Kinds(replica), ['image']);
+    assert.equal(l0Kinds(replica)[0], 'image');
     assert.equal(await dump(t, await restoreReplica(t, folder, url)), await dump(t, path));
     db.close();
   });

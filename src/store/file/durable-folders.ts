@@ -56,13 +56,22 @@ export class DurableFolders {
     }
   }
 
+  /** Folder by folder: Node's own recursive mkdir never ends where a folder answers that it is not there (/proc). */
   async #makeRoot(): Promise<string | undefined> {
+    const nearest = await nearestThere(this.#root);
+    const missing: string[] = [];
+    for (let folder = this.#root; folder !== nearest; folder = dirname(folder)) missing.unshift(folder);
+    for (const folder of missing) await this.#make(folder);
+    if (missing.length === 0) await this.#make(this.#root); // whoever is there may be no folder
+    return missing[0];
+  }
+
+  async #make(folder: string): Promise<void> {
     try {
-      return await fs.mkdir(this.#root, { recursive: true, mode: this.#mode });
+      await fs.mkdir(folder, { mode: this.#mode });
     } catch (error) {
-      // Node says ENOENT where the folder that is there refuses (a read-only file system): ask that folder itself.
-      if (hasCode(error, 'ENOENT')) await fs.access(await nearestFolder(this.#root), fs.constants.W_OK);
-      throw error;
+      const isFolder = hasCode(error, 'EEXIST') && (await fs.stat(folder)).isDirectory();
+      if (!isFolder) throw error;
     }
   }
 
@@ -76,8 +85,8 @@ export class DurableFolders {
   }
 }
 
-/** The lowest folder of a path that exists. */
-async function nearestFolder(path: string): Promise<string> {
+/** The lowest part of a path that exists. */
+async function nearestThere(path: string): Promise<string> {
   for (let folder = path; ; folder = dirname(folder)) {
     const exists = await fs.access(folder).then(
       () => true,
