@@ -56,8 +56,14 @@ function readFlags(argv: readonly string[]): Flags {
 
 async function runInFolder({ seconds, keep }: Flags): Promise<number> {
   const parent = join(root, '.quickstart');
-  mkdirSync(parent, { recursive: true });
-  const folder = mkdtempSync(join(parent, 'run-'));
+  let folder: string;
+  try {
+    mkdirSync(parent, { recursive: true });
+    folder = mkdtempSync(join(parent, 'run-'));
+  } catch (error) {
+    process.stderr.write(`The quickstart needs a folder of its own, ${parent}: ${messageOf(error)}\n`);
+    return 1;
+  }
   const interrupt = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => interrupt.abort(signal);
   const signals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];

@@ -1,5 +1,5 @@
 import * as fs from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { hasCode, RivuletError } from './errors.ts';
 
 /*
@@ -100,6 +100,16 @@ function realFolder(path: string): string {
     return join(fs.realpathSync(dirname(path)), path.slice(dirname(path).length));
   } catch {
     return path; // the folder is yet to be made
+  }
+}
+
+/** A path with the symbolic links in it followed, as far as it exists. */
+export function realPath(path: string): string {
+  try {
+    return fs.realpathSync(path);
+  } catch {
+    const parent = dirname(path);
+    return parent === path ? path : join(realPath(parent), basename(path));
   }
 }
 

@@ -218,12 +218,15 @@ export class DatabaseCapture {
     }
   }
 
-  /** Begins anew with a comparison. If that fails, the follower stands nowhere, and is let go. */
+  /**
+   * Begins anew with a comparison. If that fails, the follower stands nowhere, and is closed; where only the room for it is
+   * missing, it goes on checkpointing until there is some.
+   */
   async #beginAnew(follower: WalFollower): Promise<void> {
     try {
       await this.#compare(follower, follower.beginExactly());
     } catch (error) {
-      this.#detach();
+      if (!hasCode(error, ...DISK_FULL_CODES)) this.#detach();
       throw isBusy(error) ? new NotReady('the database is busy') : error;
     }
   }
@@ -345,6 +348,7 @@ export class DatabaseCapture {
     if (this.#suspended === undefined) this.#log.log('error', 'capture suspended', { reason, db: this.#settings.path });
     this.#suspended = reason;
     this.#follower?.letGo();
+    this.#maker.dropStored();
     this.#listener.state({ kind: 'suspended', reason });
     this.#keepCheckpointing();
   }

@@ -49,6 +49,8 @@ export class L0Maker {
   #hashes: PageHashes;
   #position: LocalPosition | undefined;
   #unstoredBytes: number;
+  /** The newest file that is known to be stored, of those made since the start. */
+  #storedTxid = 0n;
   #lastMs = 0;
 
   constructor(
@@ -90,9 +92,18 @@ export class L0Maker {
   /** A file is in the store: it no longer counts, and older ones are removed. */
   stored(file: SpooledFile): void {
     this.#unstoredBytes = Math.max(0, this.#unstoredBytes - cappedBytes(file));
+    this.#storedTxid = file.txid;
     // The newest stored file stays: it proves at the next start that the replica is the one that we wrote.
     for (let oldest = this.#inSpool[0]; oldest && oldest.txid < file.txid; oldest = this.#inSpool[0]) {
       removeSpooled(oldest.path);
+      this.#inSpool.shift();
+    }
+  }
+
+  /** Gives back what room can be given: stored files that only serve the next start as a proof. */
+  dropStored(): void {
+    for (let file = this.#inSpool[0]; file && file.txid <= this.#storedTxid; file = this.#inSpool[0]) {
+      removeSpooled(file.path);
       this.#inSpool.shift();
     }
   }

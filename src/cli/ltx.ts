@@ -52,7 +52,10 @@ export const wal: Command = {
 function readLevel(text: string): Level | 'all' {
   if (text === 'all') return text;
   if (/^[0-9]$/.test(text)) return Number(text) as Level; // one digit
-  throw usageError(`invalid value "${text}" for flag -level: level must be between 0 and 9`, 'or all');
+  throw usageError(
+    `invalid value "${text}" for flag -level: level must be between 0 and 9, or all`,
+    'rivulet ltx -level all …',
+  );
 }
 
 function listFiles(replica: Replica, level: Level | 'all'): Promise<LtxFileInfo[]> {

@@ -18,6 +18,9 @@ async function withoutCommand(flag: string | undefined): Promise<number> {
   const name = flag?.replace(/^--?/, '');
   if (name === 'version') return run(['version']);
   const { overview } = await import('./help-text.ts');
+  if (flag !== undefined && name !== 'h' && name !== 'help') {
+    process.stderr.write(`${flag}: flags come after the command\n\n`);
+  }
   const wanted = name === 'h' || name === 'help';
   (wanted ? process.stdout : process.stderr).write(overview());
   return wanted ? 0 : 1;

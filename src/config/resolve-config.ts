@@ -1,3 +1,4 @@
+import { realPath, resolveDatabasePath } from '../base/database-files.ts';
 import {
   CONFIG_DEFAULTS,
   type Config,
@@ -97,12 +98,20 @@ class Resolver {
 
   /** One database listed twice would be captured twice; two databases in one folder would overwrite each other's files. */
   #checkTwice(dbs: readonly DatabaseConfig[]): void {
+    const paths = dbs.map((database) => resolveDatabasePath(database.path));
+    const replicas = dbs.map((database) => realPath(database.replica.path));
+    const metaPaths = dbs.map((database) => database.metaPath && realPath(database.metaPath));
     dbs.forEach((database, index) => {
-      const samePath = dbs.findIndex((other) => other.path === database.path);
+      const samePath = paths.indexOf(paths[index] ?? '');
       if (samePath < index) {
         this.#fail(['dbs', index, 'path'], `dbs[${index}].path: ${database.path} is dbs[${samePath}] already`);
       }
-      const sameReplica = dbs.findIndex((other) => other.replica.url === database.replica.url);
+      const sameMeta = database.metaPath === undefined ? index : metaPaths.indexOf(metaPaths[index]);
+      if (sameMeta < index) {
+        const message = `dbs[${index}] and dbs[${sameMeta}] have the same meta-path, ${database.metaPath}`;
+        this.#fail(['dbs', index, 'meta-path'], message, 'give each database a folder of its own');
+      }
+      const sameReplica = replicas.indexOf(replicas[index] ?? '');
       if (sameReplica < index) {
         const message = `dbs[${index}] and dbs[${sameReplica}] have the same replica, ${database.replica.url}`;
         this.#fail(['dbs', index, 'replica'], message, 'give each database a folder of its own');

@@ -53,7 +53,8 @@ class TreeReader {
 
   read(): YamlTree {
     for (const error of [...this.#document.errors, ...this.#document.warnings]) {
-      this.#problem(error.pos[0], 'CONFIG_SYNTAX', error.message);
+      const many = error.code === 'MULTIPLE_DOCS';
+      this.#problem(error.pos[0], 'CONFIG_SYNTAX', many ? 'a second YAML document begins here (---)' : error.message);
     }
     const value = this.#problems.length === 0 ? this.#read(this.#document.contents, []) : undefined;
     return {
@@ -77,6 +78,10 @@ class TreeReader {
     if (isSeq<Node>(node)) return node.items.map((item, index) => this.#read(item, [...path, index]));
     if (!isScalar(node)) return undefined;
     if (typeof node.value === 'string') return this.#expand(node.value, node.range ?? [0, 0, 0]);
+    if (typeof node.value === 'object' && node.value !== null) {
+      this.#problem(node.range?.[0] ?? 0, 'CONFIG_SYNTAX', 'neither text, number nor switch');
+      return undefined;
+    }
     return node.value ?? undefined;
   }
 

@@ -12,6 +12,7 @@ import {
   isSnapshot,
   type LtxHeader,
   type LtxTrailer,
+  maxFrameBytes,
   TRAILER_SIZE,
 } from './format.ts';
 import { IndexDigest } from './index-digest.ts';
@@ -173,7 +174,11 @@ export class LtxDecoder {
       this.#stage = 'index';
       if (count === 0) return 'again';
     }
-    return count > 0 ? { kind: 'pages', count, batch } : { kind: 'more' };
+    if (count > 0) return { kind: 'pages', count, batch };
+    if (this.#end - this.#start > maxFrameBytes(header.pageSize)) {
+      throw new LtxError('page', `page ${this.#pgnoAt(this.#start)}: its frame is longer than one can be`);
+    }
+    return { kind: 'more' };
   }
 
   /** The index must be the one that the page frames call for. */

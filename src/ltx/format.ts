@@ -84,6 +84,11 @@ export function isSnapshot(header: { readonly minTxid: bigint }): boolean {
   return header.minTxid === 1n;
 }
 
+/** No page frame is longer, whatever wrote it: an incompressible page takes its own size and a little dressing. */
+export function maxFrameBytes(pageSize: number): number {
+  return 2 * pageSize + 64;
+}
+
 /** How many pages a complete image of `commit` pages stores: all but the lock page. */
 export function imagePageCount(commit: number, pageSize: number): number {
   return commit >= lockPageNumber(pageSize) ? commit - 1 : commit;
@@ -114,6 +119,7 @@ export function decodeHeader(input: Uint8Array): LtxHeader {
   if (input.length < HEADER_SIZE) throw new LtxError('truncated', `header: ${input.length} of ${HEADER_SIZE} bytes`);
   const bytes = Buffer.from(input.buffer, input.byteOffset, HEADER_SIZE);
   if (bytes.readUInt32BE(0) !== MAGIC) throw new LtxError('not-ltx', 'magic: the first four bytes are not "LTX1"');
+  if (bytes.readUInt32BE(12) === 0) throw new LtxError('header', 'commit: no database has 0 pages');
   const minTxid = bytes.readBigUInt64BE(16);
   const maxTxid = bytes.readBigUInt64BE(24);
   if (minTxid === 0n || maxTxid === 0n) throw new LtxError('header', 'TXID: 0 is not a TXID');

@@ -1,6 +1,6 @@
 import { RivuletError } from '../base/errors.ts';
 import { formatTxid } from '../base/types.ts';
-import { decodeHeader, HEADER_SIZE, type LtxHeader, MIN_FILE_SIZE } from '../ltx/format.ts';
+import { decodeHeader, HEADER_SIZE, type LtxHeader, MIN_FILE_SIZE, maxFrameBytes } from '../ltx/format.ts';
 import { type FrameVisitor, IndexStream } from '../ltx/index-stream.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
 import { type IndexLocation, locateIndex, readTrailer, TAIL_BYTES } from '../ltx/page-index.ts';
@@ -124,11 +124,6 @@ export class PlannedIndex {
       await reader.close();
     }
   }
-}
-
-/** No page frame is longer, whatever wrote it: an incompressible page takes its own size and a little dressing. */
-export function maxFrameBytes(pageSize: number): number {
-  return 2 * pageSize + 64;
 }
 
 /** Refuses a file that its listing already shows to be torn. Called before anything of the file is read. */

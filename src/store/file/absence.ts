@@ -41,7 +41,7 @@ async function confirmDeepest(at: string, entry: Stats, root: string): Promise<v
   const carriesRoot = at === root || root.startsWith(at + sep);
   if (carriesRoot && !target.isDirectory()) {
     throw new StoreError('permanent', {
-      message: `${at} is not a folder, so nothing can be stored below ${root}`,
+      message: `${at} is not a folder, so there can be no replica in ${root}`,
       next: 'choose another folder for this replica',
     });
   }
