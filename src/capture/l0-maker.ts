@@ -214,7 +214,9 @@ export class L0Maker {
       return;
     }
     const file = writer.finish(() => next.databaseChecksum);
-    if (kind === 'diff' && stored >= MOST_SAID_FROM_PAGES && stored > commit * MOST_OF_ALL) {
+    // Without a place in the WAL, all that is known of the replica came from itself.
+    const isFirstMeeting = kind === 'diff' && this.#position?.wal === undefined;
+    if (isFirstMeeting && stored >= MOST_SAID_FROM_PAGES && stored > commit * MOST_OF_ALL) {
       this.#log.log(
         'warn',
         'almost every page differs from what the replica held: is it the replica of this database?',

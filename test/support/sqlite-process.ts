@@ -12,6 +12,8 @@ export interface SqliteProcess {
   /** Closes the connection and opens another. */
   reopen(): Promise<void>;
   close(): Promise<void>;
+  /** Ends the process at once: nothing is closed, and the WAL stays. */
+  kill(): Promise<void>;
 }
 
 type Answer = { readonly rows: Row[] } | { readonly error: string };
@@ -29,6 +31,10 @@ export async function sqliteProcess(t: TestContext, path: string): Promise<Sqlit
   return {
     run: (sql) => ask({ sql }),
     reopen: async () => void (await ask({ reopen: true })),
+    kill: async () => {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    },
     close: async () => {
       await ask({ close: true });
       child.disconnect();
