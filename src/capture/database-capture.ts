@@ -171,8 +171,7 @@ export class DatabaseCapture {
     const head = follower.beginExactly();
     this.#listener.state({ kind: 'attached' });
     const { position } = this.#maker;
-    const known = { pageCount: position?.pageCount ?? 0, hashOf: (pgno: number) => this.#maker.hashOf(pgno) };
-    if (position?.wal && follower.continueFrom(position.wal, known, head)) {
+    if (position?.wal && follower.continueFrom(position.wal, this.#maker, head)) {
       this.#log.log('info', 'continuing where the last run stopped', { txid: formatTxid(position.txid) });
     } else {
       await this.#compare(follower, head);
@@ -281,7 +280,7 @@ export class DatabaseCapture {
 
   /** A copy over the open database is seen by nobody's SQLite; what would be captured from then on is neither of the two. */
   #checkNotOverwritten(follower: WalFollower): void {
-    if (!follower.rests || follower.pending.count > 0 || follower.fileIsAsCaptured(this.#maker.hashOf(1))) return;
+    if (!follower.rests || follower.pending.count > 0 || follower.fileIsAsCaptured(this.#maker)) return;
     const { path } = this.#settings;
     throw new RivuletError({
       code: OVERWRITTEN,

@@ -79,6 +79,11 @@ export class L0Maker {
     return this.#unstoredBytes;
   }
 
+  /** Pages of the database as the replica has it. */
+  get pageCount(): number {
+    return this.#hashes.pageCount;
+  }
+
   /** What the replica has of a page: its hash; 0n for none. */
   hashOf(pgno: number): bigint {
     return this.#hashes.get(pgno);

@@ -182,15 +182,13 @@ export class WalFollower {
   }
 
   /**
-   * False when the database file was written to past SQLite: its first page does not have this hash, or it is cut off. Only
-   * while the standing read rests: a checkpoint cannot reach the file then. The file is read only if it looks changed.
+   * False when the database file was written to past SQLite: it does not hold what was captured. Only while the standing
+   * read rests and nothing is pending: a checkpoint cannot reach the file then. It is read only if it looks changed.
    */
-  fileIsAsCaptured(firstPageHash: bigint): boolean {
-    const { databaseFd } = this.#handles;
-    const stamp = stampOfOpen(databaseFd);
+  fileIsAsCaptured(known: KnownPages): boolean {
+    const stamp = stampOfOpen(this.#handles.databaseFd);
     if (stamp === this.#fileStamp) return true;
-    if (sizeOfOpen(databaseFd) < this.#commit * this.pageSize) return false;
-    if (this.#hashInFile(1) !== firstPageHash) return false;
+    if (!this.#fileHolds(known)) return false;
     this.#fileStamp = stamp;
     return true;
   }
@@ -243,7 +241,7 @@ export class WalFollower {
     const salts = Uint8Array.from(Buffer.from(saved.salts, 'hex'));
     if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames || !this.#chainReaches(salts, saved))
       return false;
-    if (!this.#fileHolds(known, head)) return false;
+    if (!this.#fileHoldsBeside(known, head)) return false;
     this.#cursor = { salts, frames: saved.frames, sums: saved.sums };
     this.#commit = known.pageCount;
     this.#cutFrame = saved.frames;
@@ -255,14 +253,17 @@ export class WalFollower {
    * Looks at some pages that no frame of the WAL holds: they are in the file as they were captured. Another database can
    * have been copied over it, which left the WAL as it was.
    */
-  #fileHolds(known: KnownPages, head: WalIndexHead): boolean {
+  #fileHoldsBeside(known: KnownPages, head: WalIndexHead): boolean {
     using wal = this.openWal();
     using frames = newestFrames(wal, head.salts, head.mxFrame, this.#settings.scratchFolder);
-    if (!frames) return false;
+    return frames !== undefined && this.#fileHolds(known, frames);
+  }
+
+  #fileHolds(known: KnownPages, frames?: PageTable): boolean {
     const lock = lockPageNumber(this.pageSize);
     const step = Math.max(1, Math.floor(known.pageCount / SAMPLED_PAGES));
     for (let pgno = 1; pgno <= known.pageCount; pgno += step) {
-      if (pgno === lock || frames.get(pgno) !== undefined) continue;
+      if (pgno === lock || frames?.get(pgno) !== undefined) continue;
       if (this.#hashInFile(pgno) !== known.hashOf(pgno)) return false;
     }
     return true;

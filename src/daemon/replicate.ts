@@ -211,7 +211,9 @@ async function shutDown(
   const stopped = Promise.all(
     replications.map(async (replication) => {
       const ending = await replication.stop(limits);
-      if (!ending.complete) sayWhatIsLeft(replication, ending, options.logger);
+      // Whoever reads that the database was overwritten knows what is not stored of it.
+      const isKnown = hasCode(ending.error, 'DATABASE_OVERWRITTEN');
+      if (!ending.complete && !isKnown) sayWhatIsLeft(replication, ending, options.logger);
       return ending.complete;
     }),
   );
