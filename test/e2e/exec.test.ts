@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { readLtx } from '../support/ltx.ts';
@@ -48,6 +57,8 @@ class Application {
   readonly path: string;
   readonly replica: string;
   readonly url: string;
+  /** More lines of its configuration. */
+  settings = '';
 
   constructor(t: TestContext) {
     this.#t = t;
@@ -64,6 +75,7 @@ class Application {
     writeFileSync(script, PRELUDE + body);
     const command = `${process.execPath} --disable-warning=ExperimentalWarning '${script}' "${this.path}"`;
     const config = writeConfig(this.path, this.url);
+    appendFileSync(config, this.settings);
     return rivulet(this.#t, ['replicate', '-config', config, '-exec', command, ...args], options);
   }
 
@@ -159,6 +171,7 @@ describe('replicate -exec', { skip: skipWithout(SQLITE3) }, () => {
 
   test('a second signal gives up, names what is not stored, and the next start stores that first', async (t) => {
     const app = new Application(t);
+    app.settings = 'shutdown-sync-timeout: 100h\n'; // only giving up ends the waiting
     const process = app.start(`
       process.on('SIGTERM', () => { commit('last'); process.exit(0); });
       process.on('SIGUSR1', () => { commit('while broken'); console.log('committed'); });

@@ -5,8 +5,10 @@ import { checksum, txid } from '../../src/base/types.ts';
 import { crcOf } from '../../src/ltx/encoder.ts';
 import {
   decodeHeader,
+  encodeHeader,
   formatLtxName,
   HEADER_SIZE,
+  type LtxHeader,
   MIN_FILE_SIZE,
   parseLtxName,
   TRAILER_SIZE,
@@ -31,6 +33,12 @@ function plainCrc(bytes: Uint8Array): bigint {
   return crc ^ 0xffff_ffff_ffff_ffffn;
 }
 
+/** The page index of a file. */
+function indexOf(file: Buffer): Uint8Array {
+  const { offset, size } = locateIndex(file.subarray(-64), file.length);
+  return file.subarray(offset, offset + size);
+}
+
 /** Pages of mixed compressibility, made from a seed. */
 function pageBytes(pageSize: number, seed: number): Uint8Array {
   const bytes = new Uint8Array(pageSize);
@@ -43,6 +51,61 @@ function pageBytes(pageSize: number, seed: number): Uint8Array {
   for (let i = 0; i < pageSize; i++)
     bytes[i] = seed % 5 === 1 ? random() : seed % 5 === 2 ? random() & 3 : i % (seed % 97);
   return bytes;
+}
+
+interface ForgedPage {
+  readonly pgno: number;
+  readonly bytes: Uint8Array;
+  /** Default: one LZ4 block of literals. */
+  readonly frame?: Uint8Array;
+}
+
+/** Puts a file together by hand, whatever it says: index and file checksum are right, all else is the caller's. */
+function forge(head: LtxHeader, pages: readonly ForgedPage[], index?: Uint8Array): Buffer {
+  const parts: Uint8Array[] = [encodeHeader(head)];
+  const hashed: Uint8Array[] = [encodeHeader(head)];
+  const entries: number[] = [];
+  let offset = HEADER_SIZE;
+  for (const { pgno, bytes, frame = blockFrame(pgno, bytes) } of pages) {
+    const buffer = Buffer.from(frame);
+    parts.push(buffer);
+    hashed.push(buffer.subarray(0, buffer[5] === 0 ? 6 : 10), Buffer.from(bytes));
+    entries.push(pgno, offset, buffer.length);
+    offset += buffer.length;
+  }
+  const indexBytes = Buffer.from(index ?? [...entries.flatMap(varint), 0]);
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64BE(BigInt(indexBytes.length));
+  const rest = [Buffer.alloc(6), indexBytes, size, Buffer.alloc(8)];
+  const sum = Buffer.alloc(8);
+  sum.writeBigUInt64BE(crcOf(0n, Buffer.concat([...hashed, ...rest])) | (1n << 63n));
+  return Buffer.concat([...parts, ...rest, sum]);
+}
+
+function blockFrame(pgno: number, bytes: Uint8Array): Uint8Array {
+  const left = bytes.length - 15;
+  const literals = [0xf0, ...Array.from({ length: Math.floor(left / 255) }, () => 255), left % 255, ...bytes];
+  const head = Buffer.alloc(10);
+  head.writeUInt32BE(pgno);
+  head.writeUInt16BE(1, 4);
+  head.writeUInt32BE(literals.length, 6);
+  return Buffer.concat([head, Buffer.from(literals)]);
+}
+
+/** A page as an LZ4 frame that begins with this many blocks of nothing. */
+function frameWithEmptyBlocks(pgno: number, bytes: Uint8Array, count: number): Uint8Array {
+  const head = Buffer.alloc(6);
+  head.writeUInt32BE(pgno);
+  const empty = Buffer.alloc(4 * count);
+  for (let i = 0; i < count; i++) empty.writeUInt32LE(0x8000_0000, 4 * i);
+  const field = Buffer.alloc(4);
+  field.writeUInt32LE(0x8000_0000 + bytes.length);
+  const start = Buffer.from([0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82]); // no checksums
+  return Buffer.concat([head, start, empty, field, bytes, Buffer.alloc(4)]);
+}
+
+function varint(value: number): number[] {
+  return value < 128 ? [value] : [(value % 128) + 128, ...varint(Math.floor(value / 128))];
 }
 
 const arbitraryFile = fc
@@ -264,6 +327,36 @@ describe('LTX files', () => {
     const lying = Buffer.from(file);
     lying.writeBigUInt64BE(2n ** 40n, file.length - 24);
     assert.throws(() => locateIndex(lying.subarray(-64), file.length), { fault: 'index' });
+  });
+
+  test('what no writer makes is refused, though all its checksums are right', () => {
+    const page = (pgno: number, pageSize = 512): ForgedPage => ({ pgno, bytes: pageBytes(pageSize, pgno + 3) });
+    const image = header({ pageSize: 512, commit: 3 });
+    const increment = (commit: number, pageSize = 512): LtxHeader =>
+      header({ pageSize, commit, minTxid: txid(2), maxTxid: txid(2) });
+    assert.deepEqual(readLtx(forge(image, [page(1), page(2), page(3)])).pages.length, 3);
+    assert.throws(() => readLtx(forge(image, [page(1), page(3)])), { fault: 'page', message: /must store 3, not 2/ });
+    const lock = lockPageNumber(65_536);
+    const onLock = forge(increment(lock + 1, 65_536), [page(lock, 65_536)]);
+    assert.throws(() => readLtx(onLock), { fault: 'page' });
+    assert.throws(
+      () =>
+        decodePageIndex(indexOf(onLock), locateIndex(onLock.subarray(-64), onLock.length), increment(lock + 1, 65_536)),
+      { fault: 'index' },
+    );
+    assert.throws(() => readLtx(forge(increment(3), [page(2), page(2)])), { fault: 'page' });
+    const twice = forge(increment(3), [page(2), page(2)]);
+    assert.throws(() => decodePageIndex(indexOf(twice), locateIndex(twice.subarray(-64), twice.length), increment(3)), {
+      fault: 'index',
+    });
+    assert.throws(() => readLtx(forge(increment(3), [page(4)])), { fault: 'page' });
+    const dressed = (blocks: number): Buffer => {
+      const { pgno, bytes } = page(2);
+      return forge(increment(3), [{ pgno, bytes, frame: frameWithEmptyBlocks(pgno, bytes, blocks) }]);
+    };
+    assert.equal(readLtx(dressed(3)).pages.length, 1);
+    assert.throws(() => readLtx(dressed(400_000)), { fault: 'page', message: /longer than one can be/ });
+    assert.throws(() => readLtx(forge(increment(0), [])), { fault: 'header', message: /commit/ });
   });
 
   test('file names are read strictly', () => {
