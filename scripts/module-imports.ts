@@ -13,7 +13,7 @@ export interface Token {
 /**
  * - `static`: `import` and `export … from`. `type`: the same with `type`, erased before it runs.
  * - `dynamic`: `import(…)`. `url`: `new URL('./x.ts', import.meta.url)`, as worker threads are started.
- * - `hidden`: a module that cannot be told from the text: `import(variable)`, `require`, `getBuiltinModule`.
+ * - `hidden`: a module that cannot be told from the text: `import(variable)`, `require`.
  */
 export type ImportKind = 'static' | 'type' | 'dynamic' | 'url' | 'hidden';
 
@@ -33,7 +33,7 @@ const SPACE = /(?:\s+|\/\/[^\n]*|\/\*.*?\*\/)+/suy;
 const TEMPLATE_TEXT = /(?:\\.|\$(?!\{)|[^\\`$])*/suy;
 /** After one of these words a slash opens a regular expression; after any other it divides. */
 const BEFORE_VALUE = new Set(['return', 'typeof', 'case', 'in', 'of', 'do', 'else', 'void', 'await', 'yield', 'throw']);
-const HIDING_CALLS = new Set(['require', 'createRequire', 'getBuiltinModule']);
+const HIDING_CALLS = new Set(['require']);
 
 /** The tokens of a module, without comments, template text and regular expressions. Throws a SyntaxError. */
 export function tokenize(text: string): Token[] {

@@ -119,7 +119,6 @@ export function decodeHeader(input: Uint8Array): LtxHeader {
   if (input.length < HEADER_SIZE) throw new LtxError('truncated', `header: ${input.length} of ${HEADER_SIZE} bytes`);
   const bytes = Buffer.from(input.buffer, input.byteOffset, HEADER_SIZE);
   if (bytes.readUInt32BE(0) !== MAGIC) throw new LtxError('not-ltx', 'magic: the first four bytes are not "LTX1"');
-  if (bytes.readUInt32BE(12) === 0) throw new LtxError('header', 'commit: no database has 0 pages');
   const minTxid = bytes.readBigUInt64BE(16);
   const maxTxid = bytes.readBigUInt64BE(24);
   if (minTxid === 0n || maxTxid === 0n) throw new LtxError('header', 'TXID: 0 is not a TXID');

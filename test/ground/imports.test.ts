@@ -163,7 +163,22 @@ describe('the import check', () => {
         'src/daemon/d.ts': "import type { DatabaseSync } from 'node:sqlite';",
         'src/cli/x.ts': "import { DatabaseSync } from 'node:sqlite';",
       },
-      /^src\/cli\/x\.ts:1: node:sqlite: only capture\/, restore\/ may connect/,
+      /^src\/cli\/x\.ts:1: node:sqlite: only capture\/, replica\/owner-lock\.ts, restore\/ may connect/,
+    );
+  });
+
+  test('refuses the side doors to modules, and sources that it would not read', (t) => {
+    assertProblem(
+      t,
+      {
+        'src/replica/a.ts': "process.getBuiltinModule('node:fs').openSync('app.db');",
+        'src/replica/b.ts':
+          "import { createRequire as make } from 'node:module'; make(import.meta.url)('node:sqlite');",
+        'src/replica/c.mjs': 'export {};',
+      },
+      /^src\/replica\/a\.ts:1: getBuiltinModule/,
+      /^src\/replica\/b\.ts:1: createRequire/,
+      /^src\/replica\/c\.mjs:1: .*not read/,
     );
   });
 
@@ -204,7 +219,7 @@ describe('the import check', () => {
       /a\.ts:4: write node:fs/,
       /a\.ts:5: better-sqlite3: a second SQLite/,
       /a\.ts:6: import\(…\) hides/,
-      /a\.ts:7: createRequire\(…\) hides/,
+      /a\.ts:7: createRequire brings in/,
       /a\.ts:8: \.\/gone\.ts does not exist/,
       /test\/a\.test\.ts:3: left-pad is in neither/,
     );
