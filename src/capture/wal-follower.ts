@@ -1,21 +1,11 @@
-import {
-  type FileIdentity,
-  fileNameOfOpen,
-  identify,
-  identifyOpen,
-  sameFile,
-  sizeOfOpen,
-  stampOfOpen,
-} from '../base/database-files.ts';
-import { readFully } from '../base/durable-file.ts';
+import { type FileIdentity, identify, identifyOpen, sameFile, sizeOfOpen } from '../base/database-files.ts';
 import { messageOf } from '../base/errors.ts';
-import { PageBatch } from '../ltx/page-batch.ts';
 import type { WalPosition } from '../replica/local-state.ts';
-import { lockPageNumber } from '../sqlite/lock-page.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/wal.ts';
 import { sameCommit, type WalIndexHead } from '../sqlite/wal-index.ts';
 import { DatabaseHandles } from './connections.ts';
+import { FileProof, type KnownPages } from './file-proof.ts';
 import { Discontinuity, NotReady } from './interruptions.ts';
 import { PageTable } from './page-table.ts';
 import { PendingPages } from './pending-pages.ts';
@@ -32,16 +22,8 @@ const EXACT_READ_TRIES = 1000;
 /** Frames that may still have to be copied while writers are held up, in bytes. More: let them go on and copy first. */
 const BARRIER_COPY_BYTES = 1024 * 1024;
 
-/** Pages of the database file that are looked at before a saved position is gone on from. */
-const SAMPLED_PAGES = 256;
 /** Read transactions that begin one after the other at rest before it counts as sure that one got read-lock 0. */
 const SURE_READS = 3;
-
-/** What the replica has of each page. */
-export interface KnownPages {
-  readonly pageCount: number;
-  hashOf(pgno: number): bigint;
-}
 
 export interface FollowerSettings {
   /** Bytes a page. */
@@ -75,6 +57,7 @@ export class WalFollower {
   #checkpointFailure: string | undefined;
   readonly #handles: DatabaseHandles;
   readonly #index: WalIndexReader;
+  readonly #file: FileProof;
   readonly pending: PendingPages;
   #pendingBytes = 0;
   #cursor: WalCursor = { salts: new Uint8Array(8), frames: 0, sums: undefined };
@@ -87,8 +70,6 @@ export class WalFollower {
   #restartable = false;
   /** Read transactions begun in a row in that state. */
   #restingReads = 0;
-  /** When the database file was last written, and how long it is, as of the last look that found it right. */
-  #fileStamp = '';
   #lastFrameMs = Number.NEGATIVE_INFINITY;
   #patienceMs: number = BARRIER_PATIENCE_MS.first;
 
@@ -103,6 +84,7 @@ export class WalFollower {
       throw isBusy(error) ? new NotReady('the database is busy') : error;
     }
     this.#index = new WalIndexReader(this.#handles);
+    this.#file = new FileProof(this.#handles.databaseFd, settings.pageSize);
     this.pending = new PendingPages(settings.pageSize, settings.scratchFolder);
   }
 
@@ -122,7 +104,7 @@ export class WalFollower {
 
   /** The database file, as a saved position names it. */
   get fileName(): string {
-    return fileNameOfOpen(this.#handles.databaseFd);
+    return this.#file.fileName;
   }
 
   /** Frame of the cursor's generation from which on nothing is stored yet. */
@@ -186,11 +168,7 @@ export class WalFollower {
    * read rests and nothing is pending: a checkpoint cannot reach the file then. It is read only if it looks changed.
    */
   fileIsAsCaptured(known: KnownPages): boolean {
-    const stamp = stampOfOpen(this.#handles.databaseFd);
-    if (stamp === this.#fileStamp) return true;
-    if (!this.#fileHolds(known)) return false;
-    this.#fileStamp = stamp;
-    return true;
+    return this.#file.stillHolds(known);
   }
 
   /** Everything pending is stored. */
@@ -256,24 +234,7 @@ export class WalFollower {
   #fileHoldsBeside(known: KnownPages, head: WalIndexHead): boolean {
     using wal = this.openWal();
     using frames = newestFrames(wal, head.salts, head.mxFrame, this.#settings.scratchFolder);
-    return frames !== undefined && this.#fileHolds(known, frames);
-  }
-
-  #fileHolds(known: KnownPages, frames?: PageTable): boolean {
-    const lock = lockPageNumber(this.pageSize);
-    const step = Math.max(1, Math.floor(known.pageCount / SAMPLED_PAGES));
-    for (let pgno = 1; pgno <= known.pageCount; pgno += step) {
-      if (pgno === lock || frames?.get(pgno) !== undefined) continue;
-      if (this.#hashInFile(pgno) !== known.hashOf(pgno)) return false;
-    }
-    return true;
-  }
-
-  #hashInFile(pgno: number): bigint {
-    using page = new PageBatch(this.pageSize, 1);
-    page.bytes.fill(0, readFully(this.#handles.databaseFd, page.bytes, (pgno - 1) * this.pageSize));
-    page.pgnos[0] = pgno;
-    return page.hash(1);
+    return frames !== undefined && this.#file.holds(known, frames);
   }
 
   #chainReaches(salts: Uint8Array, saved: WalPosition): boolean {
@@ -288,7 +249,7 @@ export class WalFollower {
   }
 
   /**
-   * Begins the standing read where the whole WAL is backfilled, for when its frames do not prove themselves: Older
+   * Begins the standing read where the whole WAL is backfilled, for when its frames do not prove themselves: older
    * SQLites (seen: 3.40.1) leave committed frames without checksums when a cache spills before a ROLLBACK TO. SQLite trusts
    * the WAL-index; so its own checkpoint, behind a barrier, brings them into the database file, where they need no proof.
    */

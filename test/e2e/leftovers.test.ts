@@ -43,16 +43,24 @@ function placeIn(t: TestContext): Place {
   return { folder, path: join(folder, 'app.db'), meta, replica, url: `file://${replica}` };
 }
 
+/** Puts something in the way of the next file, without making the replica look empty; returns what takes it away. */
+function breakStore({ replica }: Place): () => void {
+  const l0 = join(replica, 'ltx/0');
+  renameSync(l0, `${l0}-away`);
+  writeFileSync(l0, 'in the way');
+  return () => {
+    rmSync(l0);
+    renameSync(`${l0}-away`, l0);
+  };
+}
+
 /** A replica that has the first rows, and a spool that has more, which were never stored. Returns a dump of all of them. */
 async function withUnstored(t: TestContext, place: Place): Promise<string> {
   const db = createDatabase(place.path);
   insertRows(db, 20);
   await replicateOnce(t, place.path, place.url);
   const process = await replicate(t, place.path, place.url);
-  // In the way of the next file, without looking like an empty replica.
-  const l0 = join(place.replica, 'ltx/0');
-  renameSync(l0, `${l0}-away`);
-  writeFileSync(l0, 'in the way');
+  const mend = breakStore(place);
   insertRows(db, 30);
   await process.says(/cannot store/);
   process.signal('SIGTERM');
@@ -60,8 +68,7 @@ async function withUnstored(t: TestContext, place: Place): Promise<string> {
   const { status, stdout } = await process.end('SIGTERM');
   assert.equal(status, 1, stdout);
   assert.match(stdout, /stored first at the next start/);
-  rmSync(l0);
-  renameSync(`${l0}-away`, l0);
+  mend();
   const all = await dump(t, place.path);
   db.close();
   return all;
@@ -133,9 +140,7 @@ describe('commits that were captured and not stored, when the database is lost',
     insertRows(db, 20);
     await replicateOnce(t, place.path, place.url);
     const process = await replicate(t, place.path, place.url);
-    const l0 = join(place.replica, 'ltx/0');
-    renameSync(l0, `${l0}-away`);
-    writeFileSync(l0, 'in the way');
+    const mend = breakStore(place);
     insertRows(db, 30);
     await process.says(/cannot store/);
     for (const name of readdirSync(join(place.meta, 'spool'))) rmSync(join(place.meta, 'spool', name));
@@ -143,8 +148,7 @@ describe('commits that were captured and not stored, when the database is lost',
     assert.equal(ended.status, 1, process.output);
     assert.match(ended.stderr, /was removed before it was stored/);
     assertNoInsides(process.output);
-    rmSync(l0);
-    renameSync(`${l0}-away`, l0);
+    mend();
     await replicateOnce(t, place.path, place.url);
     assert.deepEqual(l0Kinds(place.replica), ['image', 'diff']);
     assert.equal(await dump(t, await restoreReplica(t, place.folder, place.url)), await dump(t, place.path));
