@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { txid } from '../../src/base/types.ts';
-import { writeVarint } from '../../src/ltx/frame-list.ts';
+import { readVarint, writeVarint } from '../../src/ltx/frame-list.ts';
 import { IndexStream } from '../../src/ltx/index-stream.ts';
 import { LtxError } from '../../src/ltx/ltx-error.ts';
 import { locateIndex, TAIL_BYTES } from '../../src/ltx/page-index.ts';
@@ -75,4 +75,16 @@ describe('page index, read in pieces', () => {
     assert.throws(() => readInPieces(bytes, { offset: 10_000, size: 64 }, 64), LtxError);
     assert.throws(() => readInPieces(new Uint8Array(64).fill(0xff), { offset: 10_000, size: 64 }, 1), LtxError);
   });
+});
+
+test('a varint says any offset of any file, and is the shortest that does', () => {
+  const edges = [0, 127, 128, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 35, 2 ** 53 - 1];
+  fc.assert(
+    fc.property(fc.oneof(fc.constantFrom(...edges), fc.maxSafeNat()), (value) => {
+      const bytes = new Uint8Array(10);
+      const end = writeVarint(bytes, 0, value);
+      assert.deepEqual(readVarint(bytes.subarray(0, end), 0), { value, next: end });
+      assert.equal(end, Math.max(1, Math.ceil(value.toString(2).length / 7)));
+    }),
+  );
 });

@@ -11,6 +11,7 @@ import { locateIndex } from '../../src/ltx/page-index.ts';
 import { loadLocalState, metaPathFor, spoolPathFor } from '../../src/replica/local-state.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import { MAX_PLANS, type RestoreOptions, type RestoreResult, restoreDatabase } from '../../src/restore/restore.ts';
+import { StagedDatabase } from '../../src/restore/staged-database.ts';
 import { FaultStore } from '../../src/store/fault/fault-store.ts';
 import { FileStore } from '../../src/store/file/file-store.ts';
 import { StoreError } from '../../src/store/store.ts';
@@ -568,3 +569,20 @@ describe('a restored database', () => {
     database.close();
   });
 });
+
+for (const withSums of [true, false]) {
+  test(`a disk that does not give back what was written is found out (${withSums ? 'our' : "Litestream's"} files)`, async (t) => {
+    const history = historyOf(3, 40, withSums);
+    const { restore, assertNothingLeft } = setUp(t, history);
+    const { place } = StagedDatabase.prototype;
+    t.after(() => {
+      StagedDatabase.prototype.place = place;
+    });
+    StagedDatabase.prototype.place = function (this: StagedDatabase, ...rest) {
+      place.apply(this, rest);
+      fs.writeSync(this.fd, Buffer.from('x'), 0, 1, 5 * PAGE_SIZE + 7);
+    };
+    await assert.rejects(restore(), { code: 'READ_BACK_DIFFERS' });
+    assertNothingLeft();
+  });
+}
