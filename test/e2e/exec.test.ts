@@ -294,9 +294,11 @@ test('without an application, SIGINT and SIGTERM end with status 0 once everythi
     const app = new Application(t);
     const db = createDatabase(app.path);
     const process = await replicate(t, app.path, app.url);
+    process.signal('SIGUSR1'); // would have Node open its debugger
     for (let i = 0; i < 30; i++) insertRows(db, 3);
     const { status } = await process.end(signal);
     assert.equal(status, 0, process.output);
+    assert.doesNotMatch(process.output, /Debugger/);
     db.close();
     await app.assertReplicaIsWhole();
   }

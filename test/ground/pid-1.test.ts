@@ -167,6 +167,14 @@ for (const shell of SHELLS) {
       assert.equal(output(), 'input two\nlines\n');
     });
 
+    test('starts without any input', (t) => {
+      const launcher = install(tempFolder(t), PROGRAM);
+      const words = ['unshare', ...NAMESPACE, ...shell.split(' '), launcher, 'exit'];
+      const env = { ...process.env, RIVULET_NODE: process.execPath };
+      const { status, stderr } = spawnSync('sh', ['-c', '"$@" <&-', 'sh', ...words], { env, encoding: 'utf8' });
+      assert.deepEqual({ status, stderr }, { status: 42, stderr: '' });
+    });
+
     test('stops at once when a signal comes before Node runs', async (t) => {
       const asked = join(tempFolder(t), 'asked');
       const { signal, exit } = container(t, shell, 'listen', program(t, `#!/bin/sh\n: >'${asked}'\nsleep 0.5\n`));
