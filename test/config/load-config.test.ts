@@ -353,3 +353,35 @@ function failure(text: string, options: LoadOptions = { env: {} }): ConfigError 
   }
   throw new Error(`no error for ${text}`);
 }
+
+test('what is one place under two names is found out: database, replica, meta-path', () => {
+  const folder = fs.realpathSync(fs.mkdtempSync(join(tmpdir(), 'rivulet-test-')));
+  after(() => fs.rmSync(folder, { recursive: true }));
+  fs.writeFileSync(join(folder, 'a.db'), '');
+  fs.mkdirSync(join(folder, 'r'));
+  fs.symlinkSync('a.db', join(folder, 'link.db'));
+  fs.symlinkSync('r', join(folder, 'link'));
+  const refused = (first: string, second: string, message: RegExp): void =>
+    void assert.throws(() => parseConfig(`dbs: [{${first}}, {${second}}]`, 'x.yml'), message);
+  const at = (name: string): string => join(folder, name);
+  refused(
+    `path: ${at('a.db')}, replica: {path: /r1}`,
+    `path: ${at('link.db')}, replica: {path: /r2}`,
+    /link\.db is dbs\[0\] already/,
+  );
+  refused(
+    `path: /b1, replica: {path: ${at('r/new')}}`,
+    `path: /b2, replica: {path: ${at('link/new')}}`,
+    /same replica/,
+  );
+  refused(
+    `path: /b1, meta-path: ${at('r')}, replica: {path: /r1}`,
+    `path: /b2, meta-path: ${at('link')}, replica: {path: /r2}`,
+    /same meta-path/,
+  );
+});
+
+test('a second YAML document and values of odd kinds are told in a sentence', () => {
+  assert.throws(() => parseConfig('dbs: []\n---\ndbs: []', 'x.yml'), /x\.yml:2:1: a second YAML document/);
+  assert.throws(() => parseConfig('!!binary aaaa', 'x.yml'), /neither text, number nor switch/);
+});

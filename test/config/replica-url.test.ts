@@ -17,6 +17,13 @@ test('a file URL names a folder, percent-decoded', () => {
   assert.equal(parseReplicaUrl('file:///backups/app/').path, '/backups/app');
 });
 
+test('a file URL may have one slash, or name this machine', () => {
+  assert.ok(isReplicaUrl('file:/backups/app'));
+  for (const url of ['file:/backups/app', 'file://localhost/backups/app']) {
+    assert.equal(parseReplicaUrl(url).url, 'file:///backups/app');
+  }
+});
+
 test('a path where a URL is expected is a folder', () => {
   assert.equal(parseReplicaUrl('/backups/app').url, 'file:///backups/app');
   assert.equal(parseReplicaUrl('backups').path, resolve('backups'));
