@@ -1,5 +1,5 @@
 import { Backoff } from '../base/async.ts';
-import { claimDatabase, type FileIdentity, releaseDatabase } from '../base/database-files.ts';
+import { claimDatabase, type FileIdentity, identify, releaseDatabase } from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid } from '../base/types.ts';
@@ -146,11 +146,12 @@ export class DatabaseCapture {
     if (found.kind === 'not-ready') throw new NotReady(found.reason);
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
     this.#checkPageSize(found.pageSize);
-    this.#identity = claimDatabase(path);
     try {
+      this.#identity = claimDatabase(path);
       return await this.#follow(found.pageSize);
     } catch (error) {
       this.#detach();
+      if (!identify(path)) throw new NotReady('there is no database yet'); // it was removed a moment ago
       // Half of a beginning is none: what is captured from then on would not join what the replica has.
       throw isBusy(error) ? new NotReady('the database is busy') : error;
     }

@@ -13,6 +13,7 @@ import {
   type LocalPosition,
   loadLocalPosition,
   saveRestoredState,
+  setSpoolAside,
   spoolPathFor,
 } from '../replica/local-state.ts';
 import { lockOwner } from '../replica/owner-lock.ts';
@@ -150,9 +151,19 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
     pageCount: hashes.pageCount,
     wal: undefined,
   };
+  keepLastCopies(place);
   // As after a restore: these hashes, and nothing known of the WAL.
   saveRestoredState(place.metaPath, position, hashes);
   return { point: { position, spooledBytes: 0 }, lineage, unstored: [] };
+}
+
+/** Where the database is gone, what does not join the replica any more is still all there is of its commits. */
+function keepLastCopies({ databasePath, metaPath, log }: Place): void {
+  const folder = fs.existsSync(databasePath) ? undefined : setSpoolAside(metaPath, 0n);
+  if (folder === undefined) return;
+  log.log('warn', 'files that were not stored do not join the replica, which went on without them; they are kept', {
+    folder,
+  });
 }
 
 /** The checksum of the level 0 file that ends at `txid`: by it the next start knows the replica again. 0n: there is none. */

@@ -134,13 +134,11 @@ class Restore {
     // Listed before anything is made on disk: where there is no backup, not even a folder is left.
     const first = await this.#listAndPlan();
     const room = makeRoomFor(target);
-    let isDone = false;
     try {
-      const result = await this.#restoreTo(target, metaPath, first);
-      isDone = true;
-      return result(performance.now() - startMs);
-    } finally {
-      if (!isDone) room.undo();
+      return await this.#restoreTo(target, metaPath, first, startMs);
+    } catch (error) {
+      room.undo();
+      throw error;
     }
   }
 
@@ -148,7 +146,8 @@ class Restore {
     target: Target,
     metaPath: string,
     first: Omit<Restored, 'rebuilt'>,
-  ): Promise<(durationMs: number) => RestoreResult> {
+    startMs: number,
+  ): Promise<RestoreResult> {
     const { outputPath, force = false } = this.#options;
     const staged = new StagedDatabase(target.path, target.owner);
     using hashes = new PageHashes(dirname(target.path));
@@ -159,7 +158,7 @@ class Restore {
       await staged.close();
       const movedAside = swapIn(staged.path, outputPath, force);
       const keptSpool = await this.#saveState(metaPath, restored, hashes);
-      return (durationMs) => this.#result(target.path, restored, movedAside, keptSpool, durationMs);
+      return this.#result(target.path, restored, movedAside, keptSpool, performance.now() - startMs);
     } finally {
       await staged.discard();
     }

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterEach, describe, type TestContext, test } from 'node:test';
+import { afterEach, describe, test } from 'node:test';
 import { Connection } from '../../src/capture/connections.ts';
 import { WalFollower } from '../../src/capture/wal-follower.ts';
 import { frameOffset } from '../../src/sqlite/wal.ts';
-import { CaptureHarness } from '../support/capture.ts';
-import { type SqliteProcess, sqliteProcess } from '../support/sqlite-process.ts';
-import { tempFolder } from '../support/temp.ts';
+import { assertEqual, CaptureHarness, setUp } from '../support/capture.ts';
+import { sqliteProcess } from '../support/sqlite-process.ts';
 
 /*
  * What goes wrong at the one moment where it hurts: a lock that is busy, a disk that fails, frames that do not prove
@@ -15,25 +14,6 @@ import { tempFolder } from '../support/temp.ts';
  */
 
 const PAGE_SIZE = 4096;
-
-interface Setup {
-  readonly path: string;
-  readonly app: SqliteProcess;
-}
-
-async function setUp(t: TestContext): Promise<Setup> {
-  const path = join(tempFolder(t), 'app.db');
-  const app = await sqliteProcess(t, path);
-  await app.run(`PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0;
-    CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB);
-    WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 200) INSERT INTO t SELECT x, randomblob(500) FROM c`);
-  return { path, app };
-}
-
-async function assertEqual({ path, app }: Setup, harness: CaptureHarness): Promise<void> {
-  await app.run('PRAGMA wal_checkpoint(TRUNCATE)');
-  assert.deepEqual(harness.image.differences(readFileSync(path)), []);
-}
 
 function sqliteError(errcode: number, message: string): Error {
   return Object.assign(new Error(message), { code: 'ERR_SQLITE_ERROR', errcode });

@@ -3,37 +3,17 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { describe, type TestContext, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isUnderCapture, withDatabaseFile } from '../../src/base/database-files.ts';
 import { loadLocalState, metaPathFor, spoolPathFor } from '../../src/replica/local-state.ts';
 import { databaseChecksum } from '../restore/history.ts';
-import { CaptureHarness } from '../support/capture.ts';
+import { assertEqual, CaptureHarness, type Setup, setUp } from '../support/capture.ts';
 import { readLtx } from '../support/ltx.ts';
 /** Statements run in another process, so that locks are real: POSIX locks do not exist between threads of one process. */
 import { type SqliteProcess, sqliteProcess } from '../support/sqlite-process.ts';
 import { tempFolder } from '../support/temp.ts';
-
-interface Setup {
-  readonly path: string;
-  readonly app: SqliteProcess;
-}
-
-async function setUp(t: TestContext, pragmas = ''): Promise<Setup> {
-  const path = join(tempFolder(t), 'app.db');
-  const app = await sqliteProcess(t, path);
-  await app.run(`${pragmas} PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0;
-    CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB);
-    WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 200) INSERT INTO t SELECT x, randomblob(500) FROM c`);
-  return { path, app };
-}
-
-/** The image equals the database file once everything is checkpointed into it. */
-async function assertEqual({ path, app }: Setup, harness: CaptureHarness): Promise<void> {
-  await app.run('PRAGMA wal_checkpoint(TRUNCATE)');
-  assert.deepEqual(harness.image.differences(readFileSync(path)), []);
-}
 
 async function pageCount(app: SqliteProcess): Promise<number> {
   return Number((await app.run('PRAGMA page_count'))[0]?.page_count);

@@ -100,6 +100,25 @@ describe('commits that were captured and not stored, when the database is lost',
     assert.deepEqual(readdirSync(folder), spooled, 'nothing of Rivulet touches them');
   });
 
+  test('are kept when they no longer join the replica', async (t) => {
+    const place = placeIn(t);
+    await withUnstored(t, place);
+    loseDatabase(place);
+    const spooled = readdirSync(join(place.meta, 'spool'));
+    // Another machine went on from the same state, with a TXID 2 of its own.
+    const other = join(place.folder, 'other.db');
+    await runOk(t, RIVULET, ['restore', '-o', other, place.url]);
+    const theirs = openDatabase(other);
+    insertRows(theirs, 5);
+    theirs.close();
+    await replicateOnce(t, other, place.url);
+    const process = await replicate(t, place.path, place.url);
+    await process.says(/msg=waiting /);
+    const folder = /level=WARN msg="files that were not stored .*folder=(\S+)/.exec(process.output)?.[1] ?? '';
+    assert.deepEqual(readdirSync(folder), spooled);
+    assert.equal((await process.end()).status, 0, process.output);
+  });
+
   test('of an empty replica are stored first, not made anew', async (t) => {
     const place = placeIn(t);
     const db = createDatabase(place.path);

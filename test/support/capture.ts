@@ -1,3 +1,7 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../../src/base/log.ts';
 import { DatabaseCapture } from '../../src/capture/database-capture.ts';
@@ -5,6 +9,8 @@ import type { SpooledFile } from '../../src/capture/l0-writer.ts';
 import type { CaptureSettings, CaptureState } from '../../src/capture/options.ts';
 import { loadLocalPosition, metaPathFor } from '../../src/replica/local-state.ts';
 import { Image } from './image.ts';
+import { type SqliteProcess, sqliteProcess } from './sqlite-process.ts';
+import { tempFolder } from './temp.ts';
 
 export const REPLICA_URL = 'file:///replica';
 
@@ -81,4 +87,25 @@ export class CaptureHarness {
       await delay(10);
     }
   }
+}
+
+/** A database with 200 rows, and an application that has it open in another process: locks are real there. */
+export interface Setup {
+  readonly path: string;
+  readonly app: SqliteProcess;
+}
+
+export async function setUp(t: TestContext, pragmas = ''): Promise<Setup> {
+  const path = join(tempFolder(t), 'app.db');
+  const app = await sqliteProcess(t, path);
+  await app.run(`${pragmas} PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0;
+    CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB);
+    WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 200) INSERT INTO t SELECT x, randomblob(500) FROM c`);
+  return { path, app };
+}
+
+/** The image equals the database file once everything is checkpointed into it. */
+export async function assertEqual({ path, app }: Setup, harness: CaptureHarness): Promise<void> {
+  await app.run('PRAGMA wal_checkpoint(TRUNCATE)');
+  assert.deepEqual(harness.image.differences(readFileSync(path)), []);
 }
