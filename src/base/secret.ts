@@ -1,0 +1,28 @@
+import { inspect } from 'node:util';
+
+const HIDDEN = '(hidden)';
+
+/** A text that must not be printed: every way of turning it into text gives a mask. Only `reveal()` gives the text. */
+export class Secret {
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  reveal(): string {
+    return this.#text;
+  }
+
+  toString(): string {
+    return HIDDEN;
+  }
+
+  toJSON(): string {
+    return HIDDEN;
+  }
+
+  [inspect.custom](): string {
+    return HIDDEN;
+  }
+}
