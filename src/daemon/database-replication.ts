@@ -64,18 +64,18 @@ export class DatabaseReplication {
   constructor(config: DatabaseConfig, opened: OpenedReplica, log: Logger, events: ReplicationEvents = {}) {
     this.#config = config;
     this.#opened = opened;
-    this.#log = log;
+    this.#log = log.with({ db: config.path });
     this.#events = events;
     this.#ended.promise.catch(() => undefined); // whoever asks for it hears of it
     this.#uploader = new Uploader(
-      opened.store,
+      opened.unretried,
       opened.replica.layout,
       {
         begun: () => this.#begun(),
         stored: (file) => this.#onStored(file),
         ended: (error) => this.#onUploadEnded(error),
       },
-      log,
+      this.#log,
     );
   }
 
@@ -117,7 +117,6 @@ export class DatabaseReplication {
     this.#lineage = start.lineage;
     this.#stored = start.unstored.length === 0 ? position?.txid : undefined;
     this.#log.log('info', 'replicating to', {
-      db: this.#config.path,
       replica: store.url,
       txid: position ? formatTxid(position.txid) : 'none yet',
     });
@@ -191,9 +190,9 @@ export class DatabaseReplication {
     this.#firstState.resolve(state);
     // At the start it is told by whoever asked for the start, and not tried again.
     if (state.kind === 'failed' && this.#started) {
-      this.#log.log('error', 'capture failed, trying again', { db: this.path, error: messageOf(state.error) });
+      this.#log.log('error', 'capture failed, trying again', { error: messageOf(state.error) });
     }
-    if (state.kind === 'waiting' && news) this.#log.log('info', 'waiting', { db: this.path, reason: state.reason });
+    if (state.kind === 'waiting' && news) this.#log.log('info', 'waiting', { reason: state.reason });
     this.#events.state?.(state);
   }
 

@@ -1,18 +1,17 @@
 import { existsSync } from 'node:fs';
 import { Backoff, sleep } from '../base/async.ts';
-import { messageOf, RivuletError } from '../base/errors.ts';
+import { RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { type Checksum, formatTxid } from '../base/types.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
 import { decodeHeader, HEADER_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
 import { readTrailer } from '../ltx/page-index.ts';
 import type { KeyLayout } from '../replica/layout.ts';
-import { isStoreError, readInto, type Store } from '../store/store.ts';
+import { isStoreError, readInto, type Store, StoreError } from '../store/store.ts';
+import { Outage } from './outage.ts';
 
 /** Pauses between tries of one file. */
-const RETRY_MS = { first: 500, most: 60_000 } as const;
-/** A failing store is logged at most this often. */
-const LOG_EVERY_MS = 30_000;
+const RETRY_MS = { first: 500, most: 15_000 } as const;
 
 export interface UploaderEvents {
   /** The replica's first file is stored, but not yet told of; what fails here is tried again with it. */
@@ -29,19 +28,20 @@ export class Uploader {
   readonly #layout: KeyLayout;
   readonly #events: UploaderEvents;
   readonly #log: Logger;
+  readonly #outage: Outage;
   readonly #queue: SpooledFile[] = [];
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
   #lastError: unknown;
   #failures = 0;
-  #lastLogMs = Number.NEGATIVE_INFINITY;
 
   constructor(store: Store, layout: KeyLayout, events: UploaderEvents, log: Logger) {
     this.#store = store;
     this.#layout = layout;
     this.#events = events;
     this.#log = log;
+    this.#outage = new Outage(log);
   }
 
   /** Files that are not stored yet, oldest first. */
@@ -97,13 +97,15 @@ export class Uploader {
           this.#events.ended(final);
           return;
         }
-        this.#complain(file, error);
-        await this.#pause(backoff.next());
+        this.#outage.failed(error, this.#queue);
+        // A store that asks to be left alone longer is left alone longer.
+        await this.#pause(Math.max(backoff.next(), (error instanceof StoreError && error.retryAfterMs) || 0));
         continue;
       }
       backoff.reset();
       this.#lastError = undefined;
       this.#queue.shift();
+      this.#outage.stored(file, this.#queue);
       this.#events.stored(file);
     }
   }
@@ -112,17 +114,6 @@ export class Uploader {
     await storeFile(this.#store, this.#layout, file, this.#stop.signal);
     if (file.txid === 1n) await this.#events.begun();
     this.#log.log('debug', 'ltx file uploaded', { txid: formatTxid(file.txid), size: file.sizeBytes, kind: file.kind });
-  }
-
-  #complain(file: SpooledFile, error: unknown): void {
-    const now = performance.now();
-    if (now - this.#lastLogMs < LOG_EVERY_MS) return;
-    this.#lastLogMs = now;
-    this.#log.log('error', 'cannot store, trying again', {
-      error: messageOf(error),
-      txid: formatTxid(file.txid),
-      waiting: this.#queue.length,
-    });
   }
 
   async #pause(ms: number): Promise<void> {

@@ -1,19 +1,65 @@
+import { messageOf } from '../base/errors.ts';
+import { type Logger, silentLogger } from '../base/log.ts';
 import type { ReplicaLocation } from '../config/replica-url.ts';
+import type { S3Location } from '../config/s3-location.ts';
+import { DEFAULT_STORE_LIMITS, type StoreLimits } from '../config/store-limits.ts';
+import { readOnly } from '../store/read-only-store.ts';
 import type { Store } from '../store/store.ts';
+import { LimitedStore } from '../store/wrap/limited-store.ts';
+import { MeteredStore, type StoreUsage } from '../store/wrap/metered-store.ts';
+import { RateLimitedStore } from '../store/wrap/rate-limited-store.ts';
+import { RetryingStore } from '../store/wrap/retrying-store.ts';
+import { FILE_LAYOUT, HEX_LAYOUT, type KeyLayout } from './layout.ts';
 import { Replica } from './replica.ts';
 
-export interface OpenedReplica {
-  readonly store: Store;
-  readonly replica: Replica;
+export interface OpenReplicaOptions {
+  readonly limits?: StoreLimits | undefined;
+  /** Hears of requests that are made again. */
+  readonly logger?: Logger | undefined;
 }
 
-/** Opens the replica at `location`: the one place that knows which store belongs to which kind of URL. */
-export async function openReplica(location: ReplicaLocation): Promise<OpenedReplica> {
+export interface OpenedReplica {
+  /** Makes requests that fail transiently again, up to a limit. */
+  readonly store: Store;
+  /** The same store, every request made once: for who tries again by a plan of its own. */
+  readonly unretried: Store;
+  /** For reading: nothing can be written through it. */
+  readonly replica: Replica;
+  /** What the store was asked up to now. */
+  usage(): StoreUsage;
+}
+
+/** Opens the replica at `location`. */
+export async function openReplica(
+  location: ReplicaLocation | S3Location,
+  { limits = DEFAULT_STORE_LIMITS, logger = silentLogger }: OpenReplicaOptions = {},
+): Promise<OpenedReplica> {
+  const { base, layout } = await openStore(location, limits);
+  const metered = new MeteredStore(base);
+  const hasRate = Number.isFinite(limits.uploadBytesPerSecond) || Number.isFinite(limits.downloadBytesPerSecond);
+  const paced = hasRate ? new RateLimitedStore(metered, limits) : metered;
+  const unretried = new LimitedStore(paced, limits.maxConnections);
+  const store = new RetryingStore(unretried, {
+    onRetry: ({ what, attempt, error }) => {
+      logger.log('warn', `${what} failed, trying again`, { attempt, error: messageOf(error) });
+    },
+  });
+  return { store, unretried, replica: new Replica(readOnly(store), layout), usage: () => metered.usage };
+}
+
+/** The one place that knows which store and which names of files belong to which kind of location. */
+async function openStore(
+  location: ReplicaLocation | S3Location,
+  limits: StoreLimits,
+): Promise<{ readonly base: Store; readonly layout: KeyLayout }> {
   switch (location.type) {
     case 'file': {
       const { FileStore } = await import('../store/file/file-store.ts');
-      const store = new FileStore({ root: location.path });
-      return { store, replica: new Replica(store) };
+      return { base: new FileStore({ root: location.path }), layout: FILE_LAYOUT };
+    }
+    case 's3': {
+      const { S3Store } = await import('../store/s3/s3-store.ts');
+      return { base: new S3Store(location, { maxConnections: limits.maxConnections }), layout: HEX_LAYOUT };
     }
   }
 }

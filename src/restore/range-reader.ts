@@ -1,24 +1,24 @@
-import type { Logger } from '../base/log.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
-import { isStoreError, type ObjectReader, type ReadableStore } from '../store/store.ts';
-import { Retry } from './retry.ts';
+import type { ObjectReader, ReadableStore } from '../store/store.ts';
+
+/** A range that ended before its end is asked for again, from the byte reached, this often. */
+const MAX_EARLY_ENDS = 5;
 
 /** What every read of a restore shares. */
 export interface ReadContext {
   readonly store: ReadableStore;
   readonly signal: AbortSignal;
-  readonly logger: Logger;
   /** Is told of every byte that arrives. */
   onBytes(count: number): void;
 }
 
-/** Reads one range of an object in order. After a transient failure, or an end that came early, goes on at the byte reached. */
+/** Reads one range of an object in order. After an end that came early goes on at the byte reached. */
 export class RangeReader {
   readonly #context: ReadContext;
   readonly #key: string;
   readonly #end: number;
-  readonly #retry: Retry;
   #offset: number;
+  #earlyEnds = 0;
   #reader: ObjectReader | undefined;
 
   constructor(context: ReadContext, key: string, offset: number, length: number) {
@@ -26,7 +26,6 @@ export class RangeReader {
     this.#key = key;
     this.#offset = offset;
     this.#end = offset + length;
-    this.#retry = new Retry(`reading ${key}`, context.signal, context.logger);
   }
 
   /** Fills `target` with the next bytes of the range. */
@@ -37,7 +36,7 @@ export class RangeReader {
         done += await this.#readSome(target.subarray(done));
       } catch (error) {
         await this.close().catch(() => undefined); // the failure that led here is the one to report
-        await this.#retry.after(error, isStoreError(error, 'transient') || error instanceof LtxError);
+        if (!(error instanceof LtxError) || ++this.#earlyEnds > MAX_EARLY_ENDS) throw error;
       }
     }
   }

@@ -20,7 +20,6 @@ import { checkIntegrity, type IntegrityCheck } from './integrity-check.ts';
 import { Progress, type RestoreProgress } from './progress.ts';
 import { type ReadContext, readRange } from './range-reader.ts';
 import { MAX_PARALLELISM, type Proof, type Rebuilt, rebuild } from './rebuild.ts';
-import { Retry } from './retry.ts';
 import { StagedDatabase } from './staged-database.ts';
 import { swapIn } from './swap.ts';
 import { asOutputError, inspectTarget, type Target } from './target.ts';
@@ -113,7 +112,6 @@ class Restore {
     this.#context = {
       store: replica.store,
       signal: this.#signal,
-      logger: this.#logger,
       onBytes: (count) => {
         this.#fetchedBytes += count;
       },
@@ -176,15 +174,8 @@ class Restore {
     }
   }
 
-  async #list(): Promise<LtxFileInfo[]> {
-    const retry = new Retry('listing the replica', this.#signal, this.#logger);
-    for (;;) {
-      try {
-        return await this.#replica.listAll({ signal: this.#signal });
-      } catch (error) {
-        await retry.after(error);
-      }
-    }
+  #list(): Promise<LtxFileInfo[]> {
+    return this.#replica.listAll({ signal: this.#signal });
   }
 
   /** Levels are listed side by side: a file that moves up a level meanwhile can be in neither, which looks like a gap. */

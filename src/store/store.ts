@@ -7,8 +7,20 @@ export interface ObjectInfo {
   readonly modifiedMs: number;
 }
 
+/** A request that went over the wire. One call can be several: pages of a listing, parts of an object. */
+export interface WireRequest {
+  /** HTTP method, or the store's own word for it. */
+  readonly method: string;
+  readonly sentBytes: number;
+}
+
+/** What every call can be given. The last two are for wrappers. */
 export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
+  /** Told of each request on the wire as it is sent. A store without a wire (a folder) tells of none. */
+  readonly onRequest?: ((request: WireRequest) => void) | undefined;
+  /** Awaited before each piece of a body is sent, with its length: holds a sender back. */
+  readonly pace?: ((bytes: number) => Promise<void>) | undefined;
 }
 
 export interface ListOptions extends RequestOptions {
@@ -21,10 +33,14 @@ export interface OpenOptions extends RequestOptions {
   readonly offset?: number | undefined;
   /** How many bytes to read; default: to the end. A range that goes past the end is cut there. */
   readonly length?: number | undefined;
+  /** Only this version of the object, as an earlier reader named it: where another one is there now, the call fails. */
+  readonly version?: string | undefined;
 }
 
 /** Bytes of one object, pulled into the caller's memory. Close it on every path. */
 export interface ObjectReader {
+  /** Names the version of the object that is read, where the store has such names (an ETag). */
+  readonly version?: string | undefined;
   /** Fills some or all of `target` (never empty); returns the bytes read, 0 only at the end of the range. */
   read(target: Uint8Array): Promise<number>;
   close(): Promise<void>;
@@ -37,7 +53,10 @@ export interface ObjectReader {
 export type PutBody = { readonly bytes: Uint8Array } | { readonly file: string; readonly sizeBytes: number };
 
 export interface PutOptions extends RequestOptions {
-  /** Create only: an existing object is left as it is and the call fails with kind `exists`. */
+  /**
+   * Create only: an existing object is left as it is and the call fails with kind `exists`. Where the store itself cannot
+   * decide that, it is looked up first, and two creators in the same instant are not told apart.
+   */
   readonly ifAbsent?: boolean | undefined;
   /** The time that the data is of, ms since 1970; file stores give it to the file as its mtime. */
   readonly timestampMs?: number | undefined;
@@ -84,10 +103,13 @@ export type StoreErrorKind = 'not-found' | 'exists' | 'denied' | 'full' | 'trans
 export class StoreError extends RivuletError {
   override readonly name: string = 'StoreError';
   readonly kind: StoreErrorKind;
+  /** How long the store asks to be left alone, ms; undefined: it did not ask. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(kind: StoreErrorKind, parts: Omit<ErrorParts, 'code'>) {
+  constructor(kind: StoreErrorKind, parts: Omit<ErrorParts, 'code'>, retryAfterMs?: number) {
     super({ code: `STORE_${kind.replace('-', '_').toUpperCase()}`, ...parts });
     this.kind = kind;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 

@@ -1,0 +1,322 @@
+import { createHash } from 'node:crypto';
+import * as http from 'node:http';
+import * as https from 'node:https';
+import aws4 from 'aws4';
+import { hasCode } from '../../base/errors.ts';
+import type { S3Location } from '../../config/s3-location.ts';
+import { type RequestOptions, StoreError } from '../store.ts';
+import { addressOf, encodeName, encodePath, type S3Address } from './s3-address.ts';
+import type { CredentialsSource } from './s3-credentials.ts';
+import { answerError, networkError, type S3Action, type S3Answer, type S3Place, silenceError } from './s3-errors.ts';
+import { trustedAuthorities } from './s3-trust.ts';
+import { readFault } from './s3-xml.ts';
+
+/** A server that says nothing for this long, while it is asked or while it sends, is given up, and asked again. */
+export const IDLE_TIMEOUT_MS = 30_000;
+/** An answer that is not an object is never larger: a page of a listing has 1,000 keys of at most 1,024 bytes. */
+const MAX_TEXT_BYTES = 16 * 1024 * 1024;
+/** A body that is held back is handed to the connection in pieces of this size. */
+const PACED_PIECE_BYTES = 16 * 1024;
+/** Of the answer to a failed request no more than this is read. */
+const MAX_ERROR_BYTES = 64 * 1024;
+const UNSIGNED = 'UNSIGNED-PAYLOAD';
+/** Where the region is not known, this one is asked: every store knows it, and Amazon's tells which is the right one. */
+const FIRST_REGION = 'us-east-1';
+
+export interface S3Request {
+  readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE';
+  /** The object; undefined: the bucket itself. */
+  readonly key?: string | undefined;
+  readonly query?: Readonly<Record<string, string>> | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly body?: Uint8Array | undefined;
+  readonly action: S3Action;
+  readonly options: RequestOptions;
+}
+
+export interface S3ConnectionOptions {
+  readonly location: S3Location;
+  readonly credentials: CredentialsSource;
+  /** Connections at a time. */
+  readonly maxConnections: number;
+  readonly idleTimeoutMs?: number | undefined;
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+}
+
+/** Signed requests to one bucket, over connections that are kept open. */
+export class S3Connection {
+  readonly #location: S3Location;
+  readonly #credentials: CredentialsSource;
+  readonly #idleTimeoutMs: number;
+  readonly #maxConnections: number;
+  readonly #env: Readonly<Record<string, string | undefined>>;
+  #region: string;
+  #address: S3Address;
+  /** Whether the region is a guess, which an answer may correct. */
+  #guessed: boolean;
+  #agent: http.Agent | undefined;
+  #accessKeyId = '';
+
+  constructor(options: S3ConnectionOptions) {
+    this.#location = options.location;
+    this.#credentials = options.credentials;
+    this.#idleTimeoutMs = options.idleTimeoutMs ?? IDLE_TIMEOUT_MS;
+    this.#maxConnections = options.maxConnections;
+    this.#env = options.env ?? process.env;
+    const region = options.location.region || this.#env.AWS_REGION || this.#env.AWS_DEFAULT_REGION;
+    this.#region = region || FIRST_REGION;
+    this.#guessed = !region;
+    this.#address = addressOf(this.#location, this.#region);
+  }
+
+  /** Makes a request and reads its answer as text. Answers of other statuses than 2xx and those accepted are errors. */
+  async text(request: S3Request, accept: readonly number[] = []): Promise<TextAnswer> {
+    const response = await this.#send(request, accept);
+    const body = await readText(response, MAX_TEXT_BYTES, this.place, request.action, request.options.signal);
+    return { status: response.statusCode ?? 0, headers: response.headers, body };
+  }
+
+  /** Makes a request and gives its answer, whose body is still to be read (or destroyed). */
+  open(request: S3Request, accept: readonly number[] = []): Promise<http.IncomingMessage> {
+    return this.#send(request, accept);
+  }
+
+  close(): void {
+    this.#agent?.destroy();
+  }
+
+  /** For the messages of errors that are found later than in the answer's head. */
+  get place(): S3Place {
+    const { protocol, host } = this.#address;
+    return {
+      bucket: this.#location.bucket,
+      origin: `${protocol}//${host}`,
+      region: this.#region,
+      accessKeyId: this.#accessKeyId,
+    };
+  }
+
+  async #send(request: S3Request, accept: readonly number[]): Promise<http.IncomingMessage> {
+    for (let corrections = 0; ; corrections++) {
+      const { signal } = request.options;
+      signal?.throwIfAborted();
+      const response = await this.#sendOnce(request);
+      const status = response.statusCode ?? 0;
+      if ((status >= 200 && status < 300) || accept.includes(status)) return response;
+      const answer = await this.#readAnswer(response, request);
+      if (corrections === 0 && this.#learnRegion(answer)) continue;
+      throw answerError(this.place, request.action, answer);
+    }
+  }
+
+  /** Takes over the region that an answer names, if the one asked was a guess. True when another try is worth it. */
+  #learnRegion(answer: S3Answer): boolean {
+    const region = answer.region ?? readFault(answer.body)?.region;
+    const isAboutRegion =
+      answer.status === 301 || answer.status === 307 || answer.status === 400 || answer.status === 403;
+    if (!this.#guessed || !region || region === this.#region || !isAboutRegion) return false;
+    this.#region = region;
+    this.#address = addressOf(this.#location, region);
+    this.#guessed = false;
+    return true;
+  }
+
+  async #readAnswer(response: http.IncomingMessage, request: S3Request): Promise<S3Answer> {
+    const body = await readText(response, MAX_ERROR_BYTES, this.place, request.action, request.options.signal, 'cut');
+    const { headers } = response;
+    const serverMs = Date.parse(headers.date ?? '');
+    return {
+      status: response.statusCode ?? 0,
+      body,
+      requestId: oneHeader(headers['x-amz-request-id']),
+      retryAfterMs: retryAfterMs(headers['retry-after']),
+      serverMs: Number.isNaN(serverMs) ? undefined : serverMs,
+      region: oneHeader(headers['x-amz-bucket-region']),
+      contentType: headers['content-type'],
+    };
+  }
+
+  async #sendOnce(request: S3Request): Promise<http.IncomingMessage> {
+    const signed = await this.#signed(request);
+    try {
+      return await this.#exchange(request, signed);
+    } catch (error) {
+      // The server closed a connection that was kept open, just as it was used again: nothing was done, try a new one.
+      if (!(error instanceof StaleConnection)) throw error;
+      request.options.signal?.throwIfAborted();
+      for (const socket of Object.values(this.#agent?.freeSockets ?? {}).flat()) socket?.destroy();
+      return this.#exchange(request, signed, true);
+    }
+  }
+
+  async #signed(request: S3Request): Promise<http.RequestOptions> {
+    const { accessKeyId, secretAccessKey, sessionToken } = await this.#credentials();
+    this.#accessKeyId = accessKeyId;
+    const address = this.#address;
+    const query = Object.entries(request.query ?? {}).map(
+      ([name, value]) => `${encodeName(name)}=${encodeName(value)}`,
+    );
+    const path = address.basePath + encodePath(request.key ?? '') + (query.length > 0 ? `?${query.join('&')}` : '');
+    const headers: Record<string, string> = { ...this.#location.headers, ...request.headers, Host: address.host };
+    if (request.body || request.method === 'PUT' || request.method === 'POST') {
+      headers['Content-Length'] = String(request.body?.length ?? 0);
+      headers['Content-Type'] ??= 'application/octet-stream';
+    }
+    const signsBody = this.#location.signPayload || !request.body;
+    headers['X-Amz-Content-Sha256'] = signsBody ? sha256(request.body ?? new Uint8Array(0)) : UNSIGNED;
+    const { headers: signed } = aws4.sign(
+      { service: 's3', region: this.#region, method: request.method, host: address.host, path, headers },
+      {
+        accessKeyId,
+        secretAccessKey: secretAccessKey.reveal(),
+        ...(sessionToken && { sessionToken: sessionToken.reveal() }),
+      },
+    );
+    return { method: request.method, hostname: address.hostname, port: address.port, path, headers: signed ?? {} };
+  }
+
+  async #exchange(request: S3Request, signed: http.RequestOptions, isSecondTry = false): Promise<http.IncomingMessage> {
+    const { action, options, body } = request;
+    const { signal } = options;
+    const isSecure = this.#address.protocol === 'https:';
+    const agent = await this.#agentFor(isSecure);
+    const place = this.place;
+    options.onRequest?.({ method: request.method, sentBytes: body?.length ?? 0 });
+    return new Promise((resolve, reject) => {
+      const outgoing = (isSecure ? https : http).request({
+        ...signed,
+        agent,
+        timeout: this.#idleTimeoutMs,
+      });
+      const onAbort = (): void => void outgoing.destroy(new Error('aborted'));
+      let answer: http.IncomingMessage | undefined;
+      signal?.addEventListener('abort', onAbort, { once: true });
+      outgoing.on('timeout', () => {
+        // Bytes lie here that nobody has taken yet: then it is not the server that keeps silent.
+        if (answer && answer.readableLength > 0) outgoing.setTimeout(this.#idleTimeoutMs);
+        else (answer ?? outgoing).destroy(silenceError(place, action, this.#idleTimeoutMs / 1000));
+      });
+      outgoing.on('response', (response) => {
+        answer = response;
+        response.on('close', () => signal?.removeEventListener('abort', onAbort));
+        resolve(response);
+      });
+      outgoing.on('error', (error) => {
+        if (answer) return; // whoever reads the answer hears of it there
+        signal?.removeEventListener('abort', onAbort);
+        if (signal?.aborted) reject(signal.reason);
+        else if (outgoing.reusedSocket && !isSecondTry && isHangUp(error)) reject(new StaleConnection());
+        else reject(networkError(place, action, error));
+      });
+      sendBody(outgoing, body, options).catch((error: unknown) => {
+        outgoing.destroy(error instanceof Error ? error : new Error(String(error)));
+      });
+    });
+  }
+
+  async #agentFor(isSecure: boolean): Promise<http.Agent> {
+    if (this.#agent) return this.#agent;
+    const common: https.AgentOptions = {
+      keepAlive: true,
+      maxSockets: this.#maxConnections,
+      maxFreeSockets: this.#maxConnections,
+    };
+    const proxyEnv = isLocal(this.#address.hostname) ? {} : { proxyEnv: this.#env };
+    if (!isSecure) {
+      this.#agent = new http.Agent({ ...common, ...proxyEnv });
+    } else {
+      const { skipVerify, rootCas } = this.#location;
+      const trust = skipVerify ? { rejectUnauthorized: false } : { ca: await trustedAuthorities(rootCas, this.#env) };
+      this.#agent = new https.Agent({ ...common, ...proxyEnv, ...trust });
+    }
+    return this.#agent;
+  }
+}
+
+export interface TextAnswer {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly body: string;
+}
+
+/** A kept connection that turned out to be closed. */
+class StaleConnection extends Error {}
+
+function isHangUp(error: Error): boolean {
+  return hasCode(error, 'ECONNRESET', 'EPIPE') || error.message === 'socket hang up';
+}
+
+/** Go's clients, Litestream's too, never ask a proxy for this machine itself. */
+function isLocal(hostname: string): boolean {
+  return /^(localhost|.*\.localhost|127(\.\d+){3}|::1)$/.test(hostname);
+}
+
+async function sendBody(
+  outgoing: http.ClientRequest,
+  body: Uint8Array | undefined,
+  { pace }: RequestOptions,
+): Promise<void> {
+  if (!body || !pace) {
+    outgoing.end(body);
+    return;
+  }
+  for (let at = 0; at < body.length; at += PACED_PIECE_BYTES) {
+    const piece = body.subarray(at, at + PACED_PIECE_BYTES);
+    await pace(piece.length);
+    if (outgoing.destroyed) return;
+    if (!outgoing.write(piece)) await drained(outgoing);
+  }
+  outgoing.end();
+}
+
+function drained(outgoing: http.ClientRequest): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      outgoing.off('drain', done).off('close', done);
+      resolve();
+    };
+    outgoing.once('drain', done).once('close', done);
+  });
+}
+
+/** All of an answer as text. Longer ones are an error, or cut. */
+async function readText(
+  response: http.IncomingMessage,
+  limitBytes: number,
+  place: S3Place,
+  action: S3Action,
+  signal: AbortSignal | undefined,
+  onLimit: 'fail' | 'cut' = 'fail',
+): Promise<string> {
+  const pieces: Buffer[] = [];
+  let sizeBytes = 0;
+  try {
+    for await (const piece of response) {
+      pieces.push(piece);
+      sizeBytes += piece.length;
+      if (sizeBytes <= limitBytes) continue;
+      if (onLimit === 'cut') break;
+      throw new StoreError('permanent', { message: `cannot ${action.what}: the answer does not end` });
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw networkError(place, action, error);
+  }
+  return Buffer.concat(pieces).toString('utf8', 0, limitBytes);
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+export function oneHeader(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}
+
+/** `Retry-After`: seconds, or a date. */
+export function retryAfterMs(value: string | undefined, nowMs = Date.now()): number | undefined {
+  if (value === undefined) return undefined;
+  if (/^\d+$/.test(value.trim())) return Number(value) * 1000;
+  const untilMs = Date.parse(value);
+  return Number.isNaN(untilMs) ? undefined : Math.max(untilMs - nowMs, 0);
+}

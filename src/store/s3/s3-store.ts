@@ -1,0 +1,542 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { S3Location } from '../../config/s3-location.ts';
+import { checkKey, checkPrefix } from '../object-key.ts';
+import {
+  type DeleteResult,
+  isStoreError,
+  type ListOptions,
+  type ObjectInfo,
+  type ObjectReader,
+  type OpenOptions,
+  type PutBody,
+  type PutOptions,
+  type RequestOptions,
+  type Store,
+  StoreError,
+} from '../store.ts';
+import { DEFAULT_RETRY_POLICY, type RetryPolicy, withRetries } from '../wrap/retry-policy.ts';
+import { ConditionalWrites } from './conditional-writes.ts';
+import { oneHeader, S3Connection, type TextAnswer } from './s3-connection.ts';
+import { type CredentialsSource, credentialsOf } from './s3-credentials.ts';
+import { answerError, foreignAnswer, type S3Action, type S3Answer } from './s3-errors.ts';
+import { NOTHING, S3Reader } from './s3-reader.ts';
+import { type BodySource, openBody, partSizeFor, sendParts } from './s3-upload.ts';
+import {
+  completionBody,
+  deleteBody,
+  readDeleteResult,
+  readFault,
+  readListPage,
+  readUploadId,
+  readUploads,
+  type S3Fault,
+  saysCompleted,
+} from './s3-xml.ts';
+
+/** What one request deletes at most. */
+const MAX_DELETE_KEYS = 1000;
+/** Where the store has no batch delete, keys are deleted one by one, this many at a time. */
+const SINGLE_DELETES = 8;
+/** Uploads in parts that were begun this long ago and not ended are nobody's any more. */
+const ABANDONED_AFTER_MS = 24 * 60 * 60_000;
+/** Metadata under which Litestream keeps the time of an object's data. */
+const TIMESTAMP_HEADER = 'X-Amz-Meta-Litestream-Timestamp';
+const UNCHANGED = 'what was stored before is unchanged';
+
+export interface S3StoreOptions {
+  /** Default: from the location, the environment, or AWS's default chain. */
+  readonly credentials?: CredentialsSource | undefined;
+  /** Connections at a time; default 32. */
+  readonly maxConnections?: number | undefined;
+  /** A server that says nothing for this long is given up; default 30 s. */
+  readonly idleTimeoutMs?: number | undefined;
+  /** How the parts of a large object are tried again; everything else is made once. */
+  readonly partRetries?: RetryPolicy | undefined;
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+}
+
+/**
+ * Objects in a bucket of Amazon S3 or of a store that speaks its protocol, each under the location's prefix.
+ *
+ * A put of less than a part is one request. A larger one is sent in parts, which become an object in one step; when it
+ * fails they are removed. Whether the store decides conditional writes is tried once, at the first create: some ignore the
+ * condition, some refuse it.
+ */
+export class S3Store implements Store {
+  readonly url: string;
+  readonly #location: S3Location;
+  readonly #connection: S3Connection;
+  readonly #partRetries: RetryPolicy;
+  readonly #conditional: ConditionalWrites;
+  #sweptUploads = false;
+
+  constructor(location: S3Location, options: S3StoreOptions = {}) {
+    this.url = location.url;
+    this.#location = location;
+    this.#partRetries = options.partRetries ?? DEFAULT_RETRY_POLICY;
+    this.#connection = new S3Connection({
+      location,
+      credentials: options.credentials ?? credentialsOf(location, options.env),
+      maxConnections: options.maxConnections ?? 32,
+      idleTimeoutMs: options.idleTimeoutMs,
+      env: options.env,
+    });
+    this.#conditional = new ConditionalWrites((key, headers, requestOptions) =>
+      this.#connection.text(
+        {
+          method: 'PUT',
+          key: this.#fullKey(key),
+          headers: { ...headers, ...this.#writeHeaders() },
+          body: Buffer.from('Rivulet looks whether conditional writes work here.\n'),
+          action: this.#action('store', key),
+          options: requestOptions,
+        },
+        [412, 501],
+      ),
+    );
+  }
+
+  /** Whether the store itself decides creates, so that of several creators one wins. Tried out at the first call. */
+  conditionalWrites(options: RequestOptions = {}): Promise<boolean> {
+    const key = `rivulet.probe-${randomBytes(6).toString('hex')}`;
+    return this.#conditional.work(key, options, async () => {
+      await this.delete([key], options); // litter is no reason to fail
+    });
+  }
+
+  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
+    checkPrefix(prefix);
+    const action: S3Action = { what: `list ${this.#name(prefix)}`, permission: 's3:ListBucket' };
+    let token: string | undefined;
+    do {
+      const query = this.#listQuery(prefix, options.startAfter, token);
+      const answer = await this.#connection.text({ method: 'GET', query, action, options });
+      const page = readListPage(answer.body);
+      if (!page) throw this.#foreign(action, answer);
+      for (const { key, sizeBytes, modifiedMs } of page.objects) {
+        options.signal?.throwIfAborted();
+        const name = this.#ownKey(key, prefix);
+        // Consoles make empty objects with a slash at the end, and call them folders.
+        if (name !== '' && !name.endsWith('/')) yield { key: name, sizeBytes, modifiedMs };
+      }
+      token = page.next;
+    } while (token !== undefined);
+  }
+
+  async open(key: string, options: OpenOptions = {}): Promise<ObjectReader> {
+    checkKey(key);
+    checkRange(options);
+    const { offset = 0, length, version } = options;
+    options.signal?.throwIfAborted();
+    // No range says "nothing": ask for a byte, and whether the object is there is known.
+    const last = length === undefined ? '' : offset + Math.max(length, 1) - 1;
+    const isWhole = offset === 0 && length === undefined;
+    const action = this.#action('read', key);
+    const response = await this.#connection.open(
+      {
+        method: 'GET',
+        key: this.#fullKey(key),
+        headers: {
+          ...(!isWhole && { Range: `bytes=${offset}-${last}` }),
+          ...(version !== undefined && { 'If-Match': version }),
+          ...this.#keyHeaders(),
+        },
+        action,
+        options,
+      },
+      [412, 416],
+    );
+    const status = response.statusCode ?? 0;
+    if (status === 416 || status === 412 || length === 0) {
+      response.destroy();
+      if (status === 412) throw replaced(action);
+      return NOTHING;
+    }
+    if (!isWhole && status !== 206 && offset > 0) {
+      response.destroy();
+      throw new StoreError('permanent', {
+        message: `cannot ${action.what}: the server does not give ranges of objects`,
+      });
+    }
+    return new S3Reader(response, this.#connection.place, action, options.signal);
+  }
+
+  async put(key: string, body: PutBody, options: PutOptions = {}): Promise<ObjectInfo> {
+    checkKey(key);
+    options.signal?.throwIfAborted();
+    const isConditional = options.ifAbsent === true && (await this.#mayCreate(key, options));
+    const source = await openBody(body);
+    try {
+      const { sizeBytes } = source;
+      const partSizeBytes = partSizeFor(sizeBytes, this.#location.partSizeBytes);
+      const headers = {
+        ...this.#writeHeaders(),
+        ...(options.timestampMs !== undefined && { [TIMESTAMP_HEADER]: timestampText(options.timestampMs) }),
+      };
+      const condition = isConditional ? { 'If-None-Match': '*' } : {};
+      const answer =
+        sizeBytes <= partSizeBytes
+          ? await this.#putWhole(key, await source.read(0, sizeBytes), { ...headers, ...condition }, options)
+          : await this.#putInParts(key, source, partSizeBytes, headers, condition, options);
+      const dateMs = Date.parse(answer.headers.date ?? '');
+      return { key, sizeBytes, modifiedMs: Number.isNaN(dateMs) ? Date.now() : dateMs };
+    } finally {
+      await source.close();
+    }
+  }
+
+  async delete(keys: readonly string[], options: RequestOptions = {}): Promise<DeleteResult[]> {
+    const answers = new Map<string, StoreError | undefined>();
+    const asked: string[] = [];
+    for (const key of new Set(keys)) {
+      try {
+        checkKey(key);
+        asked.push(key);
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+        answers.set(key, error);
+      }
+    }
+    for (let at = 0; at < asked.length; at += MAX_DELETE_KEYS) {
+      options.signal?.throwIfAborted();
+      const batch = asked.slice(at, at + MAX_DELETE_KEYS);
+      for (const [key, error] of await this.#deleteBatch(batch, options)) answers.set(key, error);
+    }
+    return keys.map((key) => ({ key, error: answers.get(key) }));
+  }
+
+  async close(): Promise<void> {
+    this.#connection.close();
+  }
+
+  // ---- Keys ----
+
+  #fullKey(key: string): string {
+    return this.#location.keyPrefix + key;
+  }
+
+  /** The key below this store's root. */
+  #ownKey(fullKey: string, prefix: string): string {
+    const { keyPrefix } = this.#location;
+    if (fullKey.startsWith(keyPrefix + prefix)) return fullKey.slice(keyPrefix.length);
+    throw new StoreError('permanent', {
+      message: `cannot list ${this.#name(prefix)}: the server answered with the key ${JSON.stringify(fullKey)}, which was not asked for`,
+    });
+  }
+
+  #name(key: string): string {
+    return `s3://${this.#location.bucket}/${this.#fullKey(key)}`;
+  }
+
+  #action(verb: 'read' | 'store' | 'delete', key: string): S3Action {
+    const what = `${verb} ${this.#name(key)}`;
+    if (verb === 'read') return { what, permission: 's3:GetObject' };
+    if (verb === 'store') return { what, permission: 's3:PutObject', kept: UNCHANGED };
+    return { what, permission: 's3:DeleteObject', kept: 'it is still stored' };
+  }
+
+  // ---- Reading ----
+
+  #listQuery(prefix: string, startAfter: string | undefined, token: string | undefined): Record<string, string> {
+    return {
+      'list-type': '2',
+      prefix: this.#fullKey(prefix),
+      'encoding-type': 'url',
+      ...(startAfter !== undefined && token === undefined && { 'start-after': this.#fullKey(startAfter) }),
+      ...(token !== undefined && { 'continuation-token': token }),
+    };
+  }
+
+  #foreign(action: S3Action, answer: TextAnswer): StoreError {
+    return foreignAnswer(this.#connection.place, action, answerOf(answer));
+  }
+
+  // ---- Writing ----
+
+  /** Before a create. True: the store decides it. False: it cannot, and there was nothing a moment ago. */
+  async #mayCreate(key: string, options: PutOptions): Promise<boolean> {
+    if (await this.conditionalWrites(options)) return true;
+    if (await this.#exists(key, options)) throw existsAlready(this.#action('store', key));
+    return false;
+  }
+
+  async #exists(key: string, options: RequestOptions): Promise<boolean> {
+    const headers = this.#keyHeaders();
+    const action = this.#action('read', key);
+    const { status } = await this.#connection.text(
+      { method: 'HEAD', key: this.#fullKey(key), headers, action, options },
+      [404],
+    );
+    return status !== 404;
+  }
+
+  #putWhole(
+    key: string,
+    body: Uint8Array,
+    headers: Readonly<Record<string, string>>,
+    options: RequestOptions,
+  ): Promise<TextAnswer> {
+    const digest = this.#location.signPayload ? {} : { 'Content-MD5': md5(body) };
+    return this.#connection.text({
+      method: 'PUT',
+      key: this.#fullKey(key),
+      headers: { ...headers, ...digest },
+      body,
+      action: this.#action('store', key),
+      options,
+    });
+  }
+
+  async #putInParts(
+    key: string,
+    source: BodySource,
+    partSizeBytes: number,
+    headers: Readonly<Record<string, string>>,
+    condition: Readonly<Record<string, string>>,
+    options: PutOptions,
+  ): Promise<TextAnswer> {
+    await this.#sweepUploads(key);
+    // Not every store that decides the condition for a whole object does so for one in parts.
+    if (options.ifAbsent && (await this.#exists(key, options))) throw existsAlready(this.#action('store', key));
+    const uploadId = await this.#beginUpload(key, headers, options);
+    try {
+      const etags = await sendParts(source, partSizeBytes, this.#location.concurrency, {
+        part: (number, bytes) => this.#sendPart(key, uploadId, number, bytes, options),
+      });
+      if (options.ifAbsent && (await this.#exists(key, options))) throw existsAlready(this.#action('store', key));
+      return await this.#completeUpload(key, uploadId, etags, condition, options);
+    } catch (error) {
+      await this.#abortUpload(this.#fullKey(key), uploadId);
+      throw error;
+    }
+  }
+
+  async #beginUpload(key: string, headers: Readonly<Record<string, string>>, options: RequestOptions): Promise<string> {
+    const action = this.#action('store', key);
+    const request = {
+      method: 'POST',
+      key: this.#fullKey(key),
+      query: { uploads: '' },
+      headers,
+      action,
+      options,
+    } as const;
+    const answer = await this.#retried(action, options, () => this.#connection.text(request));
+    const uploadId = readUploadId(answer.body);
+    if (uploadId === undefined) throw this.#foreign(action, answer);
+    return uploadId;
+  }
+
+  async #sendPart(
+    key: string,
+    uploadId: string,
+    number: number,
+    bytes: Uint8Array,
+    options: RequestOptions,
+  ): Promise<string> {
+    const action = this.#action('store', key);
+    const digest = this.#location.signPayload ? {} : { 'Content-MD5': md5(bytes) };
+    const answer = await this.#retried(action, options, () =>
+      this.#connection.text({
+        method: 'PUT',
+        key: this.#fullKey(key),
+        query: { partNumber: String(number), uploadId },
+        headers: { ...digest, ...this.#keyHeaders() },
+        body: bytes,
+        action,
+        options,
+      }),
+    );
+    const etag = oneHeader(answer.headers.etag);
+    if (etag) return etag;
+    throw new StoreError('permanent', { message: `cannot ${action.what}: the server gives parts no ETag` });
+  }
+
+  async #completeUpload(
+    key: string,
+    uploadId: string,
+    etags: readonly string[],
+    condition: Readonly<Record<string, string>>,
+    options: RequestOptions,
+  ): Promise<TextAnswer> {
+    const action = this.#action('store', key);
+    const answer = await this.#connection.text({
+      method: 'POST',
+      key: this.#fullKey(key),
+      query: { uploadId },
+      headers: { ...condition, 'Content-Type': 'application/xml', ...this.#keyHeaders() },
+      body: completionBody(etags),
+      action,
+      options,
+    });
+    if (saysCompleted(answer.body)) return answer;
+    // It may take so long that the server begins its answer, a 200, before it knows.
+    throw readFault(answer.body)
+      ? answerError(this.#connection.place, action, { ...answerOf(answer), status: 500 })
+      : this.#foreign(action, answer);
+  }
+
+  /** Removes the parts of an upload that came to nothing. Not to succeed is no reason to fail: the next sweep does it. */
+  async #abortUpload(fullKey: string, uploadId: string): Promise<void> {
+    const action: S3Action = { what: `end the upload of ${fullKey}`, permission: 's3:AbortMultipartUpload' };
+    const request = { method: 'DELETE', key: fullKey, query: { uploadId }, action, options: {} } as const;
+    await this.#connection.text(request, [404]).catch(() => undefined);
+  }
+
+  /** Parts of uploads that a killed process left behind cost money, and no listing shows them. */
+  async #sweepUploads(key: string): Promise<void> {
+    if (this.#sweptUploads) return;
+    this.#sweptUploads = true;
+    const prefix = this.#location.keyPrefix;
+    const action: S3Action = {
+      what: `list uploads of ${this.#name(key)}`,
+      permission: 's3:ListBucketMultipartUploads',
+    };
+    const request = { method: 'GET', query: { uploads: '', prefix }, action, options: {} } as const;
+    const answer = await this.#connection.text(request, [400, 403, 404, 501]).catch(() => undefined);
+    for (const upload of answer?.status === 200 ? readUploads(answer.body) : []) {
+      const isOurs = upload.key.startsWith(prefix) && Date.now() - upload.startedMs > ABANDONED_AFTER_MS;
+      if (isOurs) await this.#abortUpload(upload.key, upload.uploadId);
+    }
+  }
+
+  #retried<T>(action: S3Action, options: RequestOptions, work: () => Promise<T>): Promise<T> {
+    return withRetries(this.#partRetries, action.what, options.signal, work);
+  }
+
+  /** What goes with each object that is written. */
+  #writeHeaders(): Record<string, string> {
+    const { storageClass, encryption } = this.#location;
+    return {
+      ...(storageClass !== undefined && { 'X-Amz-Storage-Class': storageClass }),
+      ...(encryption?.kind === 'kms' && {
+        'X-Amz-Server-Side-Encryption': 'aws:kms',
+        'X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id': encryption.keyId,
+      }),
+      ...this.#keyHeaders(),
+    };
+  }
+
+  /** What goes with every request for an object: the key, where the store does not keep it. */
+  #keyHeaders(): Record<string, string> {
+    const { encryption } = this.#location;
+    if (encryption?.kind !== 'customer-key') return {};
+    const key = encryption.key.reveal();
+    return {
+      'X-Amz-Server-Side-Encryption-Customer-Algorithm': encryption.algorithm,
+      'X-Amz-Server-Side-Encryption-Customer-Key': key,
+      'X-Amz-Server-Side-Encryption-Customer-Key-Md5': md5(Buffer.from(key, 'base64')),
+    };
+  }
+
+  // ---- Deleting ----
+
+  async #deleteBatch(
+    keys: readonly string[],
+    options: RequestOptions,
+  ): Promise<ReadonlyMap<string, StoreError | undefined>> {
+    const action: S3Action = {
+      what: `delete ${keys.length} objects of ${this.url}`,
+      permission: 's3:DeleteObject',
+      kept: 'they are still stored',
+    };
+    const body = deleteBody(keys.map((key) => this.#fullKey(key)));
+    const answer = await this.#connection.text(
+      {
+        method: 'POST',
+        query: { delete: '' },
+        headers: {
+          'Content-Type': 'application/xml',
+          ...(this.#location.contentMd5 && { 'Content-MD5': md5(body) }),
+        },
+        body,
+        action,
+        options,
+      },
+      [405, 501],
+    );
+    if (answer.status >= 400) return this.#deleteSingly(keys, options);
+    const results = readDeleteResult(answer.body);
+    if (!results) throw this.#foreign(action, answer);
+    return new Map(keys.map((key) => [key, this.#deleteError(key, results.get(this.#fullKey(key)))]));
+  }
+
+  #deleteError(key: string, result: S3Fault | 'deleted' | undefined): StoreError | undefined {
+    if (result === 'deleted') return undefined;
+    const action = this.#action('delete', key);
+    if (result === undefined) {
+      return new StoreError('transient', {
+        message: `cannot ${action.what}: the server did not say what became of it`,
+      });
+    }
+    if (result.code === 'NoSuchKey') return undefined;
+    const body = `<Error><Code>${result.code}</Code></Error>`;
+    return answerError(this.#connection.place, action, { ...NO_ANSWER, status: 200, body });
+  }
+
+  async #deleteSingly(
+    keys: readonly string[],
+    options: RequestOptions,
+  ): Promise<ReadonlyMap<string, StoreError | undefined>> {
+    const results = new Map<string, StoreError | undefined>();
+    const work = [...keys];
+    const runner = async (): Promise<void> => {
+      for (let key = work.pop(); key !== undefined; key = work.pop()) {
+        const action = this.#action('delete', key);
+        try {
+          await this.#connection.text({ method: 'DELETE', key: this.#fullKey(key), action, options }, [404]);
+          results.set(key, undefined);
+        } catch (error) {
+          if (!isStoreError(error, 'denied', 'transient', 'permanent', 'full')) throw error;
+          results.set(key, error);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: SINGLE_DELETES }, runner));
+    return results;
+  }
+}
+
+const NO_ANSWER: Omit<S3Answer, 'status' | 'body'> = {
+  requestId: undefined,
+  retryAfterMs: undefined,
+  serverMs: undefined,
+  region: undefined,
+  contentType: undefined,
+};
+
+function answerOf({ status, headers, body }: TextAnswer): S3Answer {
+  return {
+    ...NO_ANSWER,
+    status,
+    body,
+    requestId: oneHeader(headers['x-amz-request-id']),
+    contentType: headers['content-type'],
+  };
+}
+
+function existsAlready(action: S3Action): StoreError {
+  return new StoreError('exists', {
+    message: `cannot ${action.what}: there is an object already`,
+    kept: 'what is there was not touched',
+  });
+}
+
+function replaced(action: S3Action): StoreError {
+  return new StoreError('permanent', { message: `cannot ${action.what}: it was replaced while it was read` });
+}
+
+function checkRange(options: OpenOptions): void {
+  for (const value of [options.offset ?? 0, options.length ?? 0]) {
+    if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`not a range of bytes: ${value}`);
+  }
+}
+
+/** RFC 3339 in UTC, without trailing zeros, as Litestream writes it. */
+function timestampText(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.?0*Z$/, 'Z');
+}
+
+function md5(bytes: Uint8Array): string {
+  return createHash('md5').update(bytes).digest('base64');
+}

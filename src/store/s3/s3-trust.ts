@@ -1,0 +1,36 @@
+import { readFileSync } from 'node:fs';
+import * as tls from 'node:tls';
+import { messageOf } from '../../base/errors.ts';
+import { StoreError } from '../store.ts';
+
+/**
+ * The certificates (PEM) of all authorities that are trusted: Node's own and `NODE_EXTRA_CA_CERTS`, those of the system, and
+ * those of `files`, `AWS_CA_BUNDLE` and `SSL_CERT_FILE`. Throws when a file cannot be read or holds none: a security setting
+ * is honoured, or it is an error.
+ */
+export async function trustedAuthorities(
+  files: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<string[]> {
+  const named = [...files, env.AWS_CA_BUNDLE, env.SSL_CERT_FILE].filter((file): file is string => Boolean(file));
+  return [...tls.getCACertificates('default'), ...tls.getCACertificates('system'), ...named.map(readAuthorities)];
+}
+
+function readAuthorities(file: string): string {
+  let pem: string;
+  try {
+    pem = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw unusable(file, messageOf(error));
+  }
+  if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem;
+  throw unusable(file, 'it holds no certificate in PEM form');
+}
+
+function unusable(file: string, why: string): StoreError {
+  return new StoreError('permanent', {
+    message: `the certificates of ${file} cannot be used: ${why}`,
+    kept: 'no connection was made',
+    next: 'check root-cas, AWS_CA_BUNDLE and SSL_CERT_FILE',
+  });
+}

@@ -1,0 +1,97 @@
+import * as fs from 'node:fs/promises';
+import { forEachLimited } from '../../base/async.ts';
+import { hasCode, messageOf } from '../../base/errors.ts';
+import { type PutBody, StoreError } from '../store.ts';
+
+/** What a store takes at most: more parts than this, and the parts must be larger. */
+const MAX_PARTS = 10_000;
+const MIB = 1024 * 1024;
+
+/** The bytes of a body, piece by piece and in any order, as often as they are wanted. */
+export interface BodySource {
+  readonly sizeBytes: number;
+  read(offset: number, length: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** Opens a body. A file that is missing or not of the size announced is a permanent error. */
+export async function openBody(body: PutBody): Promise<BodySource> {
+  if ('bytes' in body) {
+    const { bytes } = body;
+    return {
+      sizeBytes: bytes.length,
+      read: async (offset, length) => unshared(bytes.subarray(offset, offset + length)),
+      close: async () => undefined,
+    };
+  }
+  const { file, sizeBytes } = body;
+  const handle = await openFile(file, sizeBytes);
+  return {
+    sizeBytes,
+    read: async (offset, length) => {
+      const target = Buffer.allocUnsafe(length);
+      for (let done = 0; done < length; ) {
+        const { bytesRead } = await handle.read(target, done, length - done, offset + done);
+        if (bytesRead === 0) throw unusable(file, 'it became shorter');
+        done += bytesRead;
+      }
+      return target;
+    },
+    close: () => handle.close(),
+  };
+}
+
+/** Memory shared between threads may change while it is signed and sent, and not every API takes it. */
+function unshared(bytes: Uint8Array): Uint8Array {
+  return bytes.buffer instanceof SharedArrayBuffer ? Uint8Array.from(bytes) : bytes;
+}
+
+async function openFile(file: string, sizeBytes: number): Promise<fs.FileHandle> {
+  let handle: fs.FileHandle;
+  try {
+    handle = await fs.open(file);
+  } catch (error) {
+    throw unusable(file, hasCode(error, 'ENOENT') ? 'it is not there' : messageOf(error));
+  }
+  const { size } = await handle.stat();
+  if (size === sizeBytes) return handle;
+  await handle.close();
+  throw unusable(file, `it has ${size} bytes and not ${sizeBytes}`);
+}
+
+function unusable(file: string, why: string): StoreError {
+  return new StoreError('permanent', {
+    message: `cannot store ${file}: ${why}`,
+    kept: 'nothing was stored',
+  });
+}
+
+/** The part size for an object: as configured, or in whole MiB so large that the parts are not too many. */
+export function partSizeFor(sizeBytes: number, configuredBytes: number): number {
+  const least = Math.ceil(sizeBytes / MAX_PARTS);
+  return least <= configuredBytes ? configuredBytes : Math.ceil(least / MIB) * MIB;
+}
+
+/** Requests of an upload in parts. */
+export interface PartsSink {
+  /** Sends part `number` (from 1); returns its ETag. */
+  part(number: number, bytes: Uint8Array): Promise<string>;
+}
+
+/** Sends all parts of a body, some at a time; returns their ETags in order. */
+export async function sendParts(
+  source: BodySource,
+  partSizeBytes: number,
+  concurrency: number,
+  sink: PartsSink,
+): Promise<string[]> {
+  const count = Math.ceil(source.sizeBytes / partSizeBytes);
+  const etags = new Array<string>(count);
+  const numbers = Array.from({ length: count }, (_, index) => index + 1);
+  await forEachLimited(numbers, concurrency, async (number, index) => {
+    const offset = index * partSizeBytes;
+    const bytes = await source.read(offset, Math.min(partSizeBytes, source.sizeBytes - offset));
+    etags[index] = await sink.part(number, bytes);
+  });
+  return etags;
+}
