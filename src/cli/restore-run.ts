@@ -26,14 +26,32 @@ export async function runRestore(request: RestoreRequest): Promise<number> {
     else await restoreAndPrint(request, source, replica, logger);
     return 0;
   } catch (error) {
-    // A dry run tells what a restore finds, so there an empty replica is always an error.
-    if (!hasCode(error, 'REPLICA_EMPTY') || !request.flags['if-replica-exists'] || request.flags['dry-run'])
-      throw error;
-    logger.log('info', 'no matching backups found', { replica: source.location.url });
+    if (!hasCode(error, 'REPLICA_EMPTY') || !mayBeEmpty(request, source)) throw error;
+    sayEmpty(request, source, logger);
     return 0;
   } finally {
     await store.close();
   }
+}
+
+/**
+ * Whether a replica that is proven empty is no error: where that was said, or where a database of the configuration is restored
+ * to its own place, as entrypoints do before each start. A dry run tells what a restore finds, so there it always is one.
+ */
+function mayBeEmpty({ flags, outputPath, txid }: RestoreRequest, { database }: ReplicaSource): boolean {
+  if (flags['dry-run']) return false;
+  return flags['if-replica-exists'] || (database?.path === outputPath && txid === undefined);
+}
+
+function sayEmpty({ flags, outputPath }: RestoreRequest, { location }: ReplicaSource, logger: Logger): void {
+  const where = { db: outputPath, replica: location.url };
+  if (flags['if-replica-exists']) logger.log('info', 'no matching backups found', where);
+  else
+    logger.log(
+      'warn',
+      'no backup yet, nothing to restore: the replica was listed and is empty, so this is a first start',
+      where,
+    );
 }
 
 async function makePlan(request: RestoreRequest, source: ReplicaSource, replica: Replica): Promise<RestorePlan> {
@@ -60,10 +78,6 @@ async function restoreAndPrint(
   logger: Logger,
 ): Promise<void> {
   const { flags } = request;
-  if (flags.v) {
-    const text = describePlan(await makePlan(request, source, replica), request, source.location);
-    (flags.json ? process.stderr : process.stdout).write(`${text}\n`);
-  }
   const result = await restoreWithProgress(request, source, replica, logger);
   process.stdout.write(flags.json ? formatJson(resultJson(request, source, result)) : describeResult(result, request));
 }
@@ -86,6 +100,9 @@ async function restoreWithProgress(
       signal: interrupt.signal,
       logger: log,
       onProgress: (state) => progress.update(state),
+      onPlan: (plan) => {
+        if (request.flags.v) sayPlan(plan, request, source);
+      },
     });
   } catch (error) {
     // Whatever the work says when it is cut off, the signal is why.
@@ -94,6 +111,11 @@ async function restoreWithProgress(
     progress.done();
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('SIGHUP', onSignal);
   }
+}
+
+function sayPlan(plan: RestorePlan, request: RestoreRequest, source: ReplicaSource): void {
+  const text = describePlan(plan, request, source.location);
+  (request.flags.json ? process.stderr : process.stdout).write(`${text}\n`);
 }
 
 /** The same replica, with a log line for each file that is fetched. */

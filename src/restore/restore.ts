@@ -48,6 +48,8 @@ export interface RestoreOptions {
   readonly signal?: AbortSignal | undefined;
   readonly logger?: Logger | undefined;
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
+  /** Told what is going to be fetched: once, and again when it had to be planned anew. */
+  readonly onPlan?: ((plan: RestorePlan) => void) | undefined;
 }
 
 export interface RestoreResult {
@@ -206,6 +208,7 @@ class Restore {
 
   async #rebuildFrom(first: Omit<Restored, 'rebuilt'>, staged: StagedDatabase, hashes: PageHashes): Promise<Restored> {
     for (let { listing, plan } = first, plans = 1; ; plans++) {
+      this.#options.onPlan?.(plan);
       this.#logger.log('info', 'restoring', { txid: formatTxid(plan.txid), files: plan.files.length, plan: plans });
       try {
         return { listing, plan, rebuilt: await this.#rebuild(plan, staged, hashes) };

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -227,6 +227,34 @@ test('-if-replica-exists accepts an empty replica, and nothing else', async (t) 
   assert.equal(plain.status, 1);
   assert.match(plain.stderr, /^Error: .*holds no backup/);
   assert.ok(!existsSync(join(cwd, 'a.db')));
+});
+
+test('a database of the configuration whose replica is proven empty is a first start; what cannot be looked at is not', async (t) => {
+  const cwd = tempFolder(t);
+  const database = join(cwd, 'a.db');
+  writeFileSync(join(cwd, 'rivulet.yml'), `dbs: [{ path: ${database}, replica: { path: ${join(cwd, 'replica')} } }]\n`);
+  const run = (...args: string[]): Promise<CliResult> => runCli(['restore', ...args], { cwd });
+
+  const first = await run('-v', database);
+  assert.deepEqual({ status: first.status, stderr: first.stderr }, { status: 0, stderr: '' });
+  assert.match(first.stdout, /level=WARN msg="no backup yet, nothing to restore: .*first start" db=.* replica=/);
+  for (const args of [['-dry-run'], ['-txid', '0000000000000001'], ['-o', join(cwd, 'copy.db')]]) {
+    const other = await run(...args, database);
+    assert.equal(other.status, 1, args.join(' '));
+    assert.match(other.stderr, /^Error: .*holds no backup/);
+  }
+
+  // Files that an identity speaks of were lost: that is no first start.
+  mkdirSync(join(cwd, 'replica'));
+  writeFileSync(join(cwd, 'replica', 'rivulet.json'), '{"format":1,"lineage":"aa"}');
+  const lost = await run('-v', database);
+  assert.equal(lost.status, 1);
+  assert.match(lost.stderr, /^Error: .*has an identity .* but no LTX files/);
+
+  rmSync(join(cwd, 'replica'), { recursive: true });
+  writeFileSync(join(cwd, 'replica'), 'not a folder');
+  assert.equal((await run('-v', database)).status, 1);
+  assert.ok(!existsSync(database));
 });
 
 test('bad input is one error and failure', async (t) => {

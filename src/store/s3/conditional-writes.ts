@@ -1,7 +1,7 @@
 import type { RequestOptions } from '../store.ts';
 import type { TextAnswer } from './s3-connection.ts';
 
-/** Writes the probe object; answers of 412 and 501 are no errors. */
+/** Writes the probe object; answers of 412 (304 by older MinIO servers) and 501 are no errors. */
 type Write = (key: string, headers: Readonly<Record<string, string>>, options: RequestOptions) => Promise<TextAnswer>;
 
 /**
@@ -33,9 +33,9 @@ export class ConditionalWrites {
     const first = await this.#write(key, create, options);
     if (first.status === 501) return false;
     try {
-      if (first.status === 412) return true;
+      if (first.status !== 200) return true;
       const second = await this.#write(key, create, options);
-      return second.status === 412;
+      return second.status !== 200;
     } finally {
       await cleanUp();
     }

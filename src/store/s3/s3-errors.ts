@@ -154,7 +154,8 @@ function readStatus(place: S3Place, action: S3Action, answer: S3Answer): Reading
   if (status === 301 || status === 307 || status === 308) return otherRegion(place, action, answer);
   if (status === 401 || status === 403) return denied(place, action, answer);
   if (status === 404) return { kind: 'not-found', words: 'it is not there' };
-  if (status === 412) return { kind: 'exists', words: 'there is an object already' };
+  // 304: older MinIO servers.
+  if (status === 412 || status === 304) return { kind: 'exists', words: 'there is an object already' };
   if (status === 507) return full(place);
   if (status === 429 || status === 503) return busy(place, action, answer);
   if (status === 408 || status >= 500) return passing(place, action, answer);

@@ -91,7 +91,7 @@ export class S3Store implements Store {
           action: this.#action('store', key),
           options: requestOptions,
         },
-        [412, 501],
+        [304, 412, 501],
       ),
     );
   }
