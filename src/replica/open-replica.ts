@@ -1,3 +1,4 @@
+import { notBuilt } from '../config/not-built.ts';
 import type { ReplicaLocation } from '../config/replica-url.ts';
 import type { Store } from '../store/store.ts';
 import { Replica } from './replica.ts';
@@ -15,5 +16,7 @@ export async function openReplica(location: ReplicaLocation): Promise<OpenedRepl
       const store = new FileStore({ root: location.path });
       return { store, replica: new Replica(store) };
     }
+    case 's3':
+      throw notBuilt('the replica type `s3`');
   }
 }
