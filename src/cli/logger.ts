@@ -1,6 +1,7 @@
 import type { LogFields, Logger, LogLevel } from '../base/log.ts';
-import type { LoggingConfig, LogType } from '../config/config.ts';
+import type { LoggingConfig } from '../config/config.ts';
 import { LOG_LEVELS, parseLogLevel } from '../config/log-level.ts';
+import type { LogType } from '../config/log-type.ts';
 import { usesColour } from './terminal.ts';
 
 export interface LogTarget {

@@ -20,7 +20,8 @@ export async function runRestore(request: RestoreRequest): Promise<number> {
   requireEngine();
   const source = await findReplica(request.argument, request.flags);
   const logger = loggerForRestore(request.flags);
-  const { replica, store } = await openReplica(source.location);
+  const limits = source.database?.replica.limits;
+  const { replica, store } = await openReplica(source.location, { limits, logger });
   try {
     if (request.flags['dry-run']) await dryRun(request, source, replica);
     else await restoreAndPrint(request, source, replica, logger);

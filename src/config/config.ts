@@ -1,14 +1,18 @@
 import type { LogLevel } from '../base/log.ts';
+import type { LogType } from './log-type.ts';
 import { expandPath } from './paths.ts';
-import { type FileLocation, parseReplicaUrl } from './replica-url.ts';
+import { parseReplicaUrl, type ReplicaLocation } from './replica-url.ts';
+import { DEFAULT_STORE_LIMITS, type StoreLimits } from './store-limits.ts';
 
-/** Where a database is replicated to, and how often. */
-export interface FileReplicaConfig extends FileLocation {
+/** How a replica is used, wherever it is. */
+export interface ReplicaUse {
   /** How often local files are sent to the store, ms. */
   readonly syncIntervalMs: number;
+  readonly limits: StoreLimits;
 }
 
-export type ReplicaConfig = FileReplicaConfig;
+/** Where a database is replicated to, and how. */
+export type ReplicaConfig = ReplicaLocation & ReplicaUse;
 
 /** One database and its replica. Where a limit or an interval is `Infinity`, there is none. */
 export interface DatabaseConfig {
@@ -35,8 +39,6 @@ export interface DatabaseConfig {
   readonly replica: ReplicaConfig;
 }
 
-export type LogType = 'text' | 'json' | 'pretty';
-
 export interface LoggingConfig {
   readonly level: LogLevel;
   readonly type: LogType;
@@ -58,7 +60,7 @@ export interface Config {
   readonly path: string | undefined;
 }
 
-export const DEFAULT_SYNC_INTERVAL_MS = 1000;
+export const REPLICA_DEFAULTS: ReplicaUse = { syncIntervalMs: 1000, limits: DEFAULT_STORE_LIMITS };
 
 export const DATABASE_DEFAULTS = {
   metaPath: undefined,
@@ -84,7 +86,7 @@ export const CONFIG_DEFAULTS = {
 
 /** What `replicate DB_PATH REPLICA_URL` means: everything else as by default. Throws as {@link parseReplicaUrl}. */
 export function defaultDatabaseConfig(path: string, replicaUrl: string): DatabaseConfig {
-  const replica = { ...parseReplicaUrl(replicaUrl), syncIntervalMs: DEFAULT_SYNC_INTERVAL_MS };
+  const replica = { ...parseReplicaUrl(replicaUrl), ...REPLICA_DEFAULTS };
   return { ...DATABASE_DEFAULTS, path: expandPath(path), replica };
 }
 

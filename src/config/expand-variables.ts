@@ -23,14 +23,28 @@ const MAX_NESTING = 16;
  * empty); `$$` is a dollar sign. `$PID` is this process, as in Litestream. An unset variable is an error.
  */
 export function expandVariables(text: string, variables: Variables, nesting = 0): string {
-  let result = '';
+  return expandParts(text, variables, nesting).join('');
+}
+
+/** Stands for what a reference with an empty value leaves; no path can hold it. */
+const GONE = '\0';
+
+/** Whether a part of the path (or of the URL's path) in `text` is empty because of variables that are: `app/$NAME`. */
+export function emptiesPart(text: string, variables: Variables): boolean {
+  const marked = expandParts(text, variables, 0).map((part, i) => (i % 2 === 1 && part === '' ? GONE : part));
+  return /(^|\/)\0+([/?]|$)/.test(marked.join(''));
+}
+
+/** Text and the values of references in turn, beginning and ending with text. */
+function expandParts(text: string, variables: Variables, nesting: number): string[] {
+  const parts: string[] = [];
   let at = 0;
   for (let dollar = text.indexOf('$'); dollar >= 0; dollar = text.indexOf('$', at)) {
     const { value, end } = expandOne(text, dollar, variables, nesting);
-    result += text.slice(at, dollar) + value;
+    parts.push(text.slice(at, dollar), value);
     at = end;
   }
-  return result + text.slice(at);
+  return [...parts, text.slice(at)];
 }
 
 interface Expanded {
@@ -55,7 +69,7 @@ function expandBraced(text: string, dollar: number, variables: Variables, nestin
   const end = closingBrace(text, dollar + 2);
   if (end < 0 || nesting === MAX_NESTING) {
     const why = end < 0 ? 'has no closing brace' : `is nested more than ${MAX_NESTING} deep`;
-    throw new VariableError('${', `"${text.slice(dollar, dollar + 40)}" ${why}`, 'write $$ for a dollar sign');
+    throw new VariableError('${', `a reference "\${" ${why}`, 'write $$ for a dollar sign');
   }
   const reference = text.slice(dollar, end + 1);
   const name = nameAt(text, dollar + 2);
@@ -71,9 +85,10 @@ function expandBraced(text: string, dollar: number, variables: Variables, nestin
     const message = rest.slice(2) || 'it must have a value';
     throw new VariableError(reference, `variable ${name} is unset or empty: ${message}`, `set ${name}`);
   }
+  // What it holds is not quoted: it may be a part of a password.
   throw new VariableError(
     reference,
-    `"${reference}" is not a variable`,
+    `a reference "\${" is not written as one`,
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it shows what to write
     'write ${NAME}, ${NAME:-default} or ${NAME:?message}; $$ for a dollar sign',
   );

@@ -12,9 +12,12 @@ export interface S3Location {
   readonly url: string;
   /** Name of the bucket, or the ARN of an access point. */
   readonly bucket: string;
-  /** What the key of every object starts with, the closing slash included: `app/`. */
+  /**
+   * What the key of every object starts with, the closing slash included: `app/`. As in Litestream it is `/` or `./` for the
+   * root of a bucket, and may start with a slash: neither may be cleaned away on the way to the store.
+   */
   readonly keyPrefix: string;
-  /** `https://host[:port]` or `http://…`; undefined: Amazon's own of the region. */
+  /** `https://host[:port][/path]` or `http://…`, no slash at its end; undefined: Amazon's own of the region. */
   readonly endpoint: string | undefined;
   /** Undefined: it is asked for. */
   readonly region: string | undefined;

@@ -1,149 +1,190 @@
 import { z } from 'zod';
-import { RivuletError } from '../base/errors.ts';
-import type { LogType } from './config.ts';
-import { formatDuration, parseDuration } from './duration.ts';
 import { LOG_LEVELS, parseLogLevel } from './log-level.ts';
-import { expandPath, isReplicaUrl } from './paths.ts';
-import { checkReplicaType, parseReplicaUrl } from './replica-url.ts';
-import { parseSize } from './size.ts';
+import { LOG_TYPES } from './log-type.ts';
+import { expandPath } from './paths.ts';
+import { checkReplicaType } from './replica-url.ts';
+import { MAX_CONCURRENCY, MAX_PART_SIZE_BYTES, MIN_PART_SIZE_BYTES } from './s3-settings.ts';
+import { checked, choice, flag, integer, notNegative, positive, rate, secret, size, text, texts } from './scalars.ts';
+import { OTHER_STORE_KEYS } from './store-keys.ts';
+import { REFUSED_DATABASE_KEYS, REFUSED_REPLICA_KEYS } from './unbuilt-keys.ts';
 
 /*
- * The one schema of a configuration file. Values come as YAML has them, or as text where a variable was replaced; they
- * leave as what the program works with (ms, bytes, absolute paths). Defaults are not here: see config.ts.
+ * The one schema of a configuration file; the one for editors is made from it. Defaults are not here: see config.ts.
  */
 
-type Issue = { readonly code?: string; readonly next?: string | undefined };
-
-function scalar<T>(read: (value: string) => T | undefined, reason: string): z.ZodType<T, unknown> {
-  return z.unknown().transform((value, context) => {
-    const text = typeof value === 'object' || value === undefined ? undefined : String(value);
-    const result = text === undefined ? undefined : read(text);
-    if (result !== undefined) return result;
-    const got = text === undefined ? '' : ` (got ${text === '' ? '""' : text})`;
-    context.addIssue({ code: 'custom', message: reason + got });
-    return z.NEVER;
-  });
+/** A key without a value, or none at all, is absent. */
+function optional<T>(schema: z.ZodType<T, unknown>, description: string, deprecated?: 'deprecated') {
+  return schema.meta({ description, ...(deprecated && { deprecated: true }) }).optional();
 }
 
-/** Keeps the code and the hint of an error that a reader of another kind of value throws. */
-function checked<T>(read: (text: string) => T): z.ZodType<T, unknown> {
-  return scalar((text) => text, 'must be text').transform((text, context) => {
-    try {
-      return read(text);
-    } catch (error) {
-      if (!(error instanceof RivuletError)) throw error;
-      const params: Issue = { code: error.code, next: error.next };
-      context.addIssue({ code: 'custom', message: error.message, params });
-      return z.NEVER;
-    }
-  });
-}
+const MAX_CONNECTIONS = 1000;
 
-const text = (): z.ZodType<string, unknown> => scalar((value) => value, 'must be text');
+const s3 = {
+  bucket: optional(text(), 'The bucket, or the ARN of an access point.'),
+  endpoint: optional(text(), 'Address of a store that is not Amazon’s: a host or a URL; without a scheme it is https.'),
+  region: optional(text(), 'Region of the bucket. Default: looked up; us-east-1 with an endpoint.'),
+  'force-path-style': optional(flag(), 'The bucket in the path, not in the host name. Default: with an endpoint.'),
+  'access-key-id': optional(text(), 'Default: from the environment, as all tools for Amazon do.'),
+  'secret-access-key': optional(secret(), 'Belongs to access-key-id.'),
+  'session-token': optional(secret(), 'Belongs to temporary credentials.'),
+  'sign-payload': optional(flag(), 'Sign the bytes that are sent, too. Default: true.'),
+  'require-content-md5': optional(flag(), 'Send a Content-MD5 with deletes. Default: true.'),
+  'skip-verify': optional(flag(), 'Take any TLS certificate. Default: false.'),
+  'root-cas': optional(texts(), 'PEM files with certificates of authorities to trust beside the system’s.'),
+  'storage-class': optional(text(), 'Storage class of what is stored.'),
+  'part-size': optional(
+    size(MIN_PART_SIZE_BYTES, 'must be at least 5MiB', MAX_PART_SIZE_BYTES),
+    'Objects from this size on are sent in parts of it. Default: 5MiB.',
+  ),
+  concurrency: optional(
+    integer(1, 'must be at least 1', MAX_CONCURRENCY),
+    'Parts of one object that are sent at a time. Default: 5; with Cloudflare R2: 2.',
+  ),
+  'sse-customer-algorithm': optional(text(), 'AES256.'),
+  'sse-customer-key': optional(secret(), 'Key that the store encrypts with and does not keep: 32 bytes in base64.'),
+  'sse-customer-key-path': optional(text().transform(expandPath), 'A file that holds the key of sse-customer-key.'),
+  'sse-kms-key-id': optional(text(), 'Key of the store’s key management that it encrypts with.'),
+};
 
-const TRUE = /^(true|yes|on|y)$/i;
-const FALSE = /^(false|no|off|n)$/i;
-const flag = (): z.ZodType<boolean, unknown> =>
-  scalar((value) => (TRUE.test(value) ? true : FALSE.test(value) ? false : undefined), 'must be true or false');
+/** Of stores that are not built: known, so that defaults for them may stay where they are. */
+const otherStores: Record<never, z.ZodType> = Object.fromEntries(
+  OTHER_STORE_KEYS.map((key) => [key, optional(z.unknown(), 'For a kind of store that is not built yet.')]),
+);
 
-function integer(least: number, reason: string): z.ZodType<number, unknown> {
-  return scalar(
-    (value) => (/^[+-]?\d+$/.test(value) && Number.isSafeInteger(Number(value)) ? Number(value) : undefined),
-    'must be a whole number',
-  ).refine((value) => value >= least, { error: (issue) => `${reason} (got ${String(issue.input)})` });
-}
-
-const size = (least: number, reason: string): z.ZodType<number, unknown> =>
-  scalar(parseSize, 'must be a size such as 64MiB or 1GB').refine((bytes) => bytes >= least, {
-    error: (issue) => `${reason} (got ${String(issue.input)})`,
-  });
-
-const DURATION = 'must be a duration with units, such as 500ms, 30s or 1m30s';
-/** What Node's timers and SQLite's busy timeout hold: a signed 32-bit count of ms. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
-/** A duration, ms. `reason` is what Litestream says of one that is too short. */
-function duration(limit: 'above zero' | 'from zero', reason: string): z.ZodType<number, unknown> {
-  return scalar(parseDuration, DURATION).superRefine((ms, context) => {
-    if (ms < 0 || (ms === 0 && limit === 'above zero')) {
-      context.addIssue({ code: 'custom', message: `${reason} (got ${formatDuration(ms)})` });
-    } else if (ms > MAX_TIMER_MS) {
-      const most = formatDuration(MAX_TIMER_MS);
-      context.addIssue({ code: 'custom', message: `must be at most ${most} (got ${formatDuration(ms)})` });
-    }
-  });
-}
-
-const positive = (name: string): z.ZodType<number, unknown> => duration('above zero', `${name} must be greater than 0`);
-const notNegative = (name: string): z.ZodType<number, unknown> => duration('from zero', `${name} must not be negative`);
-
-const LOG_TYPES: readonly LogType[] = ['text', 'json', 'pretty'];
+/** What a replica has, and the top for all replicas. */
+const settings = {
+  'sync-interval': optional(
+    positive('sync interval'),
+    'How often what was captured is sent to the store. Default: 1s.',
+  ),
+  'max-connections': optional(
+    integer(1, 'must be at least 1', MAX_CONNECTIONS),
+    'Requests to the store at a time. Default: 32.',
+  ),
+  'upload-limit': optional(rate(), 'Most bytes a second that are sent. Default: no limit.'),
+  'download-limit': optional(rate(), 'Most bytes a second that are received. Default: no limit.'),
+  ...s3,
+  'validation-interval': optional(positive('validation interval'), 'Nothing acts on it yet.'),
+  'max-sync-ltx-files': optional(integer(0, 'must not be negative'), 'Nothing acts on it.'),
+  'auto-recover': optional(flag(), 'Nothing acts on it.'),
+};
 
 const replicaType = checked((type) => {
   checkReplicaType(type);
   return type;
-});
-
-const replicaPath = checked((path) => {
-  if (!isReplicaUrl(path)) return parseReplicaUrl(path);
-  throw new RivuletError({
-    code: 'CONFIG_VALUE',
-    message: `replica path cannot be a url, please use the 'url' field instead: ${path}`,
-  });
-});
+}).meta({ enum: ['file', 's3'] });
 
 const replica = z.strictObject({
-  type: replicaType.optional(),
-  path: replicaPath.optional(),
-  url: checked(parseReplicaUrl).optional(),
-  name: text().optional(),
-  'sync-interval': positive('sync interval').optional(),
+  type: optional(replicaType, 'Kind of store. Default: that of the URL, or file.'),
+  url: optional(text(), 'Where the replica is: s3://BUCKET/PATH or file:///FOLDER. Instead of type, bucket and path.'),
+  path: optional(text(), 'The folder, or the path within the bucket.'),
+  ...settings,
+  ...otherStores,
+  name: optional(text(), 'Ignored.', 'deprecated'),
+  retention: optional(notNegative('retention'), 'Of Litestream 0.3. Nothing acts on it yet.', 'deprecated'),
+  'retention-check-interval': optional(notNegative('retention check interval'), 'Of Litestream 0.3.', 'deprecated'),
+  'snapshot-interval': optional(notNegative('snapshot interval'), 'Of Litestream 0.3.', 'deprecated'),
 });
 
 const snapshot = z.strictObject({
-  interval: positive('snapshot interval').optional(),
-  retention: positive('snapshot retention').optional(),
+  interval: optional(positive('snapshot interval'), 'Nothing acts on it yet.'),
+  retention: optional(positive('snapshot retention'), 'Nothing acts on it yet.'),
 });
 
 const database = z.strictObject({
-  path: text().transform(expandPath).optional(),
-  'meta-path': text().transform(expandPath).optional(),
-  'monitor-interval': positive('monitor interval').optional(),
-  'checkpoint-interval': notNegative('checkpoint interval').optional(),
-  'busy-timeout': notNegative('busy timeout').optional(),
-  'min-checkpoint-page-count': integer(1, 'minimum checkpoint page count must be greater than 0').optional(),
-  'truncate-page-n': integer(Number.MIN_SAFE_INTEGER, '').optional(),
-  'max-sync-wal-bytes': size(0, 'must not be negative').optional(),
-  'max-spool-bytes': size(1, 'must be greater than 0').optional(),
-  'restore-if-db-not-exists': flag().optional(),
-  'set-wal': flag().optional(),
-  snapshot: snapshot.optional(),
-  replica: replica.optional(),
-  replicas: z.array(replica).optional(),
+  path: optional(text().transform(expandPath), 'The database file.'),
+  replica: optional(replica, 'Where it is replicated to.'),
+  replicas: optional(z.array(replica), 'A list with just one replica; the same as replica.', 'deprecated'),
+  'meta-path': optional(
+    text().transform(expandPath),
+    'Folder of the local state. Default: .FILE-rivulet beside the file.',
+  ),
+  'monitor-interval': optional(positive('monitor interval'), 'How often the database is looked at. Default: 1s.'),
+  'busy-timeout': optional(notNegative('busy timeout'), 'How long to wait for a lock of the database. Default: 1s.'),
+  'checkpoint-interval': optional(
+    notNegative('checkpoint interval'),
+    'How long after a checkpoint the next one is due; 0: never for that reason. Default: 1m.',
+  ),
+  'min-checkpoint-page-count': optional(
+    integer(1, 'minimum checkpoint page count must be greater than 0'),
+    'Pages in the WAL that make a checkpoint due. Default: 1000.',
+  ),
+  'truncate-page-n': optional(
+    integer(Number.MIN_SAFE_INTEGER, ''),
+    'Pages in the WAL from which a checkpoint also shrinks the file; negative: never. Default: 121359.',
+  ),
+  'max-sync-wal-bytes': optional(
+    size(0, 'must not be negative'),
+    'Most WAL in one stored file; 0: no limit. Default: 64MiB.',
+  ),
+  'max-spool-bytes': optional(
+    size(1, 'must be greater than 0'),
+    'Most local disk for what is not stored yet. Default: 1GiB.',
+  ),
+  'restore-if-db-not-exists': optional(flag(), 'Restore the database first when it is missing. Default: false.'),
+  'set-wal': optional(flag(), 'Switch a database in rollback-journal mode to WAL. Default: true.'),
+  snapshot: optional(snapshot, 'Nothing acts on it yet.'),
+  'max-checkpoint-page-count': optional(integer(0, 'must not be negative'), 'Of Litestream 0.3.', 'deprecated'),
+  'shadow-retention-n': optional(integer(0, 'must not be negative'), 'Of Litestream 0.3.', 'deprecated'),
 });
 
-const level = z.strictObject({ interval: positive('compaction interval') });
+const level = z.strictObject({
+  interval: positive('compaction interval').meta({ description: 'Nothing acts on it yet.' }),
+});
 
 const logging = z.strictObject({
-  level: scalar(parseLogLevel, `must be one of ${LOG_LEVELS.join(', ')}`).optional(),
-  type: scalar(
-    (name) => LOG_TYPES.find((type) => type === name.toLowerCase()),
-    `must be one of ${LOG_TYPES.join(', ')}`,
-  ).optional(),
-  stderr: flag().optional(),
+  level: optional(choice(LOG_LEVELS, parseLogLevel), 'Least level that is logged. Default: info.'),
+  type: optional(
+    choice(LOG_TYPES, (name) => LOG_TYPES.find((type) => type === name.toLowerCase())),
+    'Form of the log. Default: text.',
+  ),
+  stderr: optional(flag(), 'Log to stderr instead of stdout. Default: false.'),
+  source: optional(flag(), 'Nothing acts on it.'),
 });
 
+const socket = z.strictObject({
+  enabled: optional(flag(), 'Nothing acts on it yet.'),
+  path: optional(text(), 'Nothing acts on it yet.'),
+  permissions: optional(text(), 'Nothing acts on it yet.'),
+});
+
+/** Such an address is often all that is needed to use it: it is not repeated. */
+const heartbeatUrl = text()
+  .refine((url) => url === '' || /^https?:\/\//.test(url), 'heartbeat-url must start with http:// or https://')
+  .meta({ type: 'string', pattern: '^https?://|\\$' });
+
 export const fileSchema = z.strictObject({
-  dbs: z.array(database).optional(),
-  exec: text().optional(),
-  logging: logging.optional(),
-  'sync-interval': positive('sync interval').optional(),
-  'shutdown-sync-timeout': notNegative('shutdown-sync-timeout').optional(),
-  'shutdown-sync-interval': positive('shutdown sync interval').optional(),
-  levels: z.array(level).max(8, 'compaction level cannot exceed 8').optional(),
-  snapshot: snapshot.optional(),
-  'l0-retention': notNegative('l0 retention').optional(),
-  'l0-retention-check-interval': positive('l0 retention check interval').optional(),
+  dbs: optional(z.array(database), 'The databases.'),
+  exec: optional(text(), 'A command that replicate runs beside the replication.'),
+  logging: optional(logging, 'The log.'),
+  'shutdown-sync-timeout': optional(
+    notNegative('shutdown-sync-timeout'),
+    'How long the last upload is tried again at shutdown; 0: one attempt. Default: 30s.',
+  ),
+  'shutdown-sync-interval': optional(
+    positive('shutdown sync interval'),
+    'Pause between these attempts. Default: 500ms.',
+  ),
+  ...settings,
+  ...otherStores,
+  retention: optional(
+    z.strictObject({ enabled: optional(flag(), 'Whether old files are removed. None ever is yet.') }),
+    'Nothing is removed yet.',
+  ),
+  levels: optional(z.array(level).max(8, 'compaction level cannot exceed 8'), 'Nothing acts on it yet.'),
+  snapshot: optional(snapshot, 'Nothing acts on it yet.'),
+  'l0-retention': optional(notNegative('l0 retention'), 'Nothing acts on it yet.'),
+  'l0-retention-check-interval': optional(positive('l0 retention check interval'), 'Nothing acts on it yet.'),
+  'verify-compaction': optional(flag(), 'Nothing acts on it yet.'),
+  validation: optional(
+    z.strictObject({ interval: optional(positive('validation interval'), 'Nothing acts on it yet.') }),
+    'Nothing acts on it yet.',
+  ),
+  addr: optional(text(), 'Nothing acts on it yet.'),
+  'mcp-addr': optional(text(), 'Nothing acts on it yet.'),
+  socket: optional(socket, 'Nothing acts on it yet.'),
+  'heartbeat-url': optional(heartbeatUrl, 'Nothing acts on it yet.'),
+  'heartbeat-interval': optional(notNegative('heartbeat interval'), 'Nothing acts on it yet.'),
 });
 
 export type ConfigFile = z.infer<typeof fileSchema>;
@@ -153,33 +194,20 @@ export type ReplicaSection = z.infer<typeof replica>;
 /** A part of the file, with the keys that it can have. */
 export interface Section {
   readonly built: readonly string[];
-  /** Keys that only Litestream acts on. */
+  /** Keys that only Litestream acts on, and that are refused. */
   readonly unbuilt: readonly string[];
 }
 
-const UNBUILT_REPLICA_SETTINGS = [
-  ...['validation-interval', 'max-sync-ltx-files', 'auto-recover', 'age'],
-  ...['access-key-id', 'secret-access-key', 'region', 'bucket', 'endpoint', 'force-path-style', 'sign-payload'],
-  ...['require-content-md5', 'skip-verify', 'storage-class', 'part-size', 'concurrency', 'sse-customer-algorithm'],
-  ...['sse-customer-key', 'sse-customer-key-path', 'sse-kms-key-id', 'account-name', 'account-key', 'sas-token'],
-  ...['host', 'user', 'password', 'key-path', 'host-key', 'concurrent-writes', 'webdav-url', 'webdav-username'],
-  ...['webdav-password', 'jwt', 'seed', 'creds', 'nkey', 'username', 'token', 'tls', 'root-cas', 'client-cert'],
-  ...['client-key', 'max-reconnects', 'reconnect-wait', 'timeout'],
-];
-
 const SECTIONS = {
-  top: {
-    built: Object.keys(fileSchema.shape),
-    unbuilt: [
-      ...['addr', 'socket', 'validation', 'verify-compaction', 'retention', 'heartbeat-url', 'heartbeat-interval'],
-      ...['mcp-addr', ...UNBUILT_REPLICA_SETTINGS],
-    ],
-  },
-  dbs: { built: Object.keys(database.shape), unbuilt: ['dir', 'pattern', 'recursive', 'watch', 'meta-dir'] },
-  replica: { built: Object.keys(replica.shape), unbuilt: UNBUILT_REPLICA_SETTINGS },
+  top: { built: Object.keys(fileSchema.shape), unbuilt: REFUSED_REPLICA_KEYS },
+  dbs: { built: Object.keys(database.shape), unbuilt: REFUSED_DATABASE_KEYS },
+  replica: { built: Object.keys(replica.shape), unbuilt: REFUSED_REPLICA_KEYS },
   snapshot: { built: Object.keys(snapshot.shape), unbuilt: [] },
   levels: { built: Object.keys(level.shape), unbuilt: [] },
-  logging: { built: Object.keys(logging.shape), unbuilt: ['source'] },
+  logging: { built: Object.keys(logging.shape), unbuilt: [] },
+  socket: { built: Object.keys(socket.shape), unbuilt: [] },
+  retention: { built: ['enabled'], unbuilt: [] },
+  validation: { built: ['interval'], unbuilt: [] },
 } as const satisfies Record<string, Section>;
 
 /** The section whose keys are found at `path`. */

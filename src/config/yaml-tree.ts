@@ -11,7 +11,8 @@ import {
   parseDocument,
 } from 'yaml';
 import type { ConfigProblem, Place } from './config-error.ts';
-import { expandVariables, VariableError, type Variables } from './expand-variables.ts';
+import { emptiesPart, expandVariables, VariableError, type Variables } from './expand-variables.ts';
+import { isSecretKey } from './secret-keys.ts';
 
 export type Path = readonly (string | number)[];
 
@@ -23,12 +24,31 @@ export interface YamlTree {
   placeOf(path: Path): Place;
   /** Where the key at the end of `path` is. */
   placeOfKey(path: Path): Place;
+  /** Whether the path that is the value at `path` has lost a part to variables that are empty. */
+  hasEmptiedPart(path: Path): boolean;
 }
 
 /** Aliases can make a small file into a huge tree. No configuration is this large or deep. */
 const MAX_NODES = 100_000;
 const MAX_DEPTH = 64;
 const MERGE = '<<';
+
+/** For errors whose own message quotes the file: what stands there may be a password. */
+const SYNTAX_MESSAGES: Readonly<Record<string, string>> = {
+  MULTIPLE_DOCS: 'a second YAML document begins here (---)',
+  BAD_ALIAS: 'this alias (*) has no anchor (&) before it: put text that begins with a star into quotes',
+  BAD_DIRECTIVE: 'a YAML directive (%) that is not known: put text that begins with a percent sign into quotes',
+  BAD_DQ_ESCAPE: 'a backslash that YAML does not know: write it twice, or put the text into single quotes',
+  BAD_PROP_ORDER: 'an anchor (&) or tag (!) in a wrong place',
+  BAD_COLLECTION_TYPE: 'a tag (!) that does not fit what it is on',
+  TAG_RESOLVE_FAILED: 'an unknown tag (!): put text that begins with an exclamation mark into quotes',
+  UNEXPECTED_TOKEN: 'this is not YAML: something is missing before it, or it needs quotes',
+};
+
+const HIDDEN_REFERENCE = {
+  message: 'a dollar sign that begins no variable that is set',
+  next: 'set the variable, or write $$ for a dollar sign',
+};
 
 /** Reads YAML. With `variables`, references to them in values are replaced; without, they stay as they are. */
 export function readYaml(text: string, variables?: Variables): YamlTree {
@@ -43,6 +63,7 @@ class TreeReader {
   readonly #problems: ConfigProblem[] = [];
   readonly #values = new Map<string, Place>();
   readonly #keys = new Map<string, Place>();
+  readonly #emptied = new Set<string>();
   #nodeCount = 0;
 
   constructor(text: string, variables: Variables | undefined) {
@@ -53,8 +74,7 @@ class TreeReader {
 
   read(): YamlTree {
     for (const error of [...this.#document.errors, ...this.#document.warnings]) {
-      const many = error.code === 'MULTIPLE_DOCS';
-      this.#problem(error.pos[0], 'CONFIG_SYNTAX', many ? 'a second YAML document begins here (---)' : error.message);
+      this.#problem(error.pos[0], 'CONFIG_SYNTAX', SYNTAX_MESSAGES[error.code] ?? error.message);
     }
     const value = this.#problems.length === 0 ? this.#read(this.#document.contents, []) : undefined;
     return {
@@ -62,6 +82,7 @@ class TreeReader {
       problems: this.#problems,
       placeOf: (path) => nearestPlace(this.#values, path),
       placeOfKey: (path) => this.#keys.get(keyOf(path)) ?? nearestPlace(this.#values, path),
+      hasEmptiedPart: (path) => this.#emptied.has(keyOf(path)),
     };
   }
 
@@ -77,7 +98,9 @@ class TreeReader {
     if (isMap<Node, Node | null>(node)) return this.#readMap(node.items, path);
     if (isSeq<Node>(node)) return node.items.map((item, index) => this.#read(item, [...path, index]));
     if (!isScalar(node)) return undefined;
-    if (typeof node.value === 'string') return this.#expand(node.value, node.range ?? [0, 0, 0]);
+    if (typeof node.value === 'string') return this.#expand(node.value, node.range ?? [0, 0, 0], path);
+    // As it is written: a password of digits must not lose some to the precision of a number.
+    if (typeof node.value === 'number' && node.source) return node.source;
     if (typeof node.value === 'object' && node.value !== null) {
       this.#problem(node.range?.[0] ?? 0, 'CONFIG_SYNTAX', 'neither text, number nor switch');
       return undefined;
@@ -88,7 +111,7 @@ class TreeReader {
   #readAlias(alias: Alias, path: Path): unknown {
     const target = alias.resolve(this.#document);
     if (target) return this.#read(target, path);
-    this.#problem(alias.range?.[0] ?? 0, 'CONFIG_SYNTAX', `no anchor &${alias.source} comes before this alias`);
+    this.#problem(alias.range?.[0] ?? 0, 'CONFIG_SYNTAX', SYNTAX_MESSAGES.BAD_ALIAS ?? '');
     return undefined;
   }
 
@@ -118,15 +141,19 @@ class TreeReader {
     return read.filter((item): item is object => typeof item === 'object' && item !== null);
   }
 
-  #expand(value: string, range: readonly number[]): string {
+  #expand(value: string, range: readonly number[], path: Path): string {
     if (!this.#variables) return value;
     try {
-      return expandVariables(value, this.#variables);
+      const expanded = expandVariables(value, this.#variables);
+      if (emptiesPart(value, this.#variables)) this.#emptied.add(keyOf(path));
+      else this.#emptied.delete(keyOf(path));
+      return expanded;
     } catch (error) {
       if (!(error instanceof VariableError)) throw error;
       const [start = 0, end = start] = range;
       const found = this.#text.slice(start, end).indexOf(error.reference);
-      this.#problem(start + Math.max(found, 0), 'CONFIG_VARIABLE', error.message, error.next);
+      const { message, next } = mayShow(error, path) ? error : HIDDEN_REFERENCE;
+      this.#problem(start + Math.max(found, 0), 'CONFIG_VARIABLE', message, next);
       return '';
     }
   }
@@ -139,6 +166,13 @@ class TreeReader {
   #problem(offset: number, code: string, message: string, next?: string): void {
     this.#problems.push({ ...this.#place(offset), code, message, next });
   }
+}
+
+/** In a password, what looks like the name of a variable may be a part of it, unless it looks like nothing else. */
+function mayShow(error: VariableError, path: Path): boolean {
+  const key = path.at(-1);
+  const isReference = /^\$(\{[A-Za-z_]\w*[:}]|[A-Z][A-Z0-9]*_[A-Z0-9_]+$)/.test(error.reference);
+  return isReference || !(typeof key === 'string' && isSecretKey(key));
 }
 
 function nearestPlace(places: ReadonlyMap<string, Place>, path: Path): Place {

@@ -100,7 +100,7 @@ async function restoreIfMissing(
   }
   const { restoreDatabase } = await import('../restore/restore.ts');
   const { storeLeftovers } = await import('./starting-point.ts');
-  const { store, replica } = await openReplica(database.replica, { logger });
+  const { store, replica } = await openReplica(database.replica, { limits: database.replica.limits, logger });
   const databasePath = resolveDatabasePath(database.path);
   const metaPath = database.metaPath ?? metaPathFor(databasePath);
   const { progress } = events?.(database.path) ?? {};
@@ -140,7 +140,8 @@ async function start(
   options: ReplicateOptions,
 ): Promise<DatabaseReplication> {
   const { DatabaseReplication } = await import('./database-replication.ts');
-  const opened = await openReplica(database.replica, { logger: options.logger });
+  const { limits } = database.replica;
+  const opened = await openReplica(database.replica, { limits, logger: options.logger });
   const replication = new DatabaseReplication(database, opened, options.logger, options.events?.(database.path));
   try {
     await replication.start(thread);

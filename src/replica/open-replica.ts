@@ -1,7 +1,6 @@
 import { messageOf } from '../base/errors.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
 import type { ReplicaLocation } from '../config/replica-url.ts';
-import type { S3Location } from '../config/s3-location.ts';
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from '../config/store-limits.ts';
 import { readOnly } from '../store/read-only-store.ts';
 import type { Store } from '../store/store.ts';
@@ -31,7 +30,7 @@ export interface OpenedReplica {
 
 /** Opens the replica at `location`. */
 export async function openReplica(
-  location: ReplicaLocation | S3Location,
+  location: ReplicaLocation,
   { limits = DEFAULT_STORE_LIMITS, logger = silentLogger }: OpenReplicaOptions = {},
 ): Promise<OpenedReplica> {
   const { base, layout } = await openStore(location, limits);
@@ -49,7 +48,7 @@ export async function openReplica(
 
 /** The one place that knows which store and which names of files belong to which kind of location. */
 async function openStore(
-  location: ReplicaLocation | S3Location,
+  location: ReplicaLocation,
   limits: StoreLimits,
 ): Promise<{ readonly base: Store; readonly layout: KeyLayout }> {
   switch (location.type) {

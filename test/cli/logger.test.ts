@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { LogLevel } from '../../src/base/log.ts';
 import { createLogger } from '../../src/cli/logger.ts';
-import type { LogType } from '../../src/config/config.ts';
+import type { LogType } from '../../src/config/log-type.ts';
 
 process.env.TZ = 'UTC';
 

@@ -67,7 +67,7 @@ test('bad input is one error and failure', async (t) => {
     [['-level', '10', 'x'], /^Error: invalid value "10" for flag -level: level must be between 0 and 9, or all\n/],
     [['other.db'], /^Error: database not found in config: .*other\.db\nTry: .*app\.db\n/],
     [['-config', 'x', 'file:///x'], /^Error: cannot specify a replica URL and the -config flag\n/],
-    [['s3://x/y'], /^Error: the replica type `s3` is known to Litestream and not built in Rivulet yet\n/],
+    [['gs://x/y'], /^Error: the replica type `gs` is known to Litestream and not built in Rivulet yet\n/],
     [['zork://x'], /^Error: unknown replica type: "zork"\nTry: /],
     [[pathToFileURL(join(cwd, 'file')).href], /^Error: .*is not a folder/],
   ];

@@ -31,7 +31,7 @@ test('bad input is one error and failure, and nothing is replicated', async (t) 
     [['a.db'], /^Error: must specify at least one replica URL for a\.db\nTry: rivulet replicate a\.db file:/],
     [['-config', 'exec.yml', 'a.db', 'r'], /^Error: cannot specify a replica URL and the -config flag\n/],
     [['a.db', 'r', 's'], /^Error: too many arguments\n/],
-    [['a.db', 's3://b'], /^Error: the replica type `s3` is known to Litestream and not built/],
+    [['a.db', 'gs://b'], /^Error: the replica type `gs` is known to Litestream and not built/],
     [['a.db', 'file:///a//b'], /^Error: the path has an empty part/],
     [['-once', '-exec', 'true', 'a.db', 'r'], /^Error: cannot specify -once flag with -exec\n/],
     [['-once', '-config', 'exec.yml'], /^Error: cannot specify -once flag with -exec\n/],

@@ -7,14 +7,20 @@ import { RivuletError } from '../../src/base/errors.ts';
 import { expandPath, isReplicaUrl } from '../../src/config/paths.ts';
 import { fileLocation, parseReplicaUrl, REPLICA_TYPES } from '../../src/config/replica-url.ts';
 
+const folderOf = (url: string): string => {
+  const location = parseReplicaUrl(url);
+  assert.ok(location.type === 'file');
+  return location.path;
+};
+
 test('a file URL names a folder, percent-decoded', () => {
   assert.deepEqual(parseReplicaUrl('file:///backups/app'), {
     type: 'file',
     path: '/backups/app',
     url: 'file:///backups/app',
   });
-  assert.equal(parseReplicaUrl('file:///a%20b/100%25').path, '/a b/100%');
-  assert.equal(parseReplicaUrl('file:///backups/app/').path, '/backups/app');
+  assert.equal(folderOf('file:///a%20b/100%25'), '/a b/100%');
+  assert.equal(folderOf('file:///backups/app/'), '/backups/app');
 });
 
 test('a file URL may have one slash, or name this machine', () => {
@@ -26,8 +32,8 @@ test('a file URL may have one slash, or name this machine', () => {
 
 test('a path where a URL is expected is a folder', () => {
   assert.equal(parseReplicaUrl('/backups/app').url, 'file:///backups/app');
-  assert.equal(parseReplicaUrl('backups').path, resolve('backups'));
-  assert.equal(parseReplicaUrl('~/b').path, resolve(homedir(), 'b'));
+  assert.equal(folderOf('backups'), resolve('backups'));
+  assert.equal(folderOf('~/b'), resolve(homedir(), 'b'));
 });
 
 test('any absolute folder survives the way into a URL and back', () => {
@@ -35,7 +41,7 @@ test('any absolute folder survives the way into a URL and back', () => {
   fc.assert(
     fc.property(fc.array(segment, { minLength: 1, maxLength: 4 }), (segments) => {
       const path = `/${segments.join('/')}`;
-      assert.equal(parseReplicaUrl(fileLocation(path).url).path, path);
+      assert.equal(folderOf(fileLocation(path).url), path);
     }),
   );
 });
@@ -61,7 +67,7 @@ test('a URL that could mean another folder is refused', () => {
 });
 
 test('a store that only Litestream has is refused by name', () => {
-  for (const type of REPLICA_TYPES.filter((type) => type !== 'file')) {
+  for (const type of REPLICA_TYPES.filter((type) => type !== 'file' && type !== 's3')) {
     assert.throws(() => parseReplicaUrl(`${type}://x/y`), { code: 'NOT_BUILT', message: new RegExp(`\`${type}\``) });
   }
 });
@@ -70,7 +76,9 @@ test('a scheme that nobody knows is refused, and the known ones are listed', () 
   assert.throws(
     () => parseReplicaUrl('zork://x'),
     (error) =>
-      error instanceof RivuletError && error.code === 'REPLICA_TYPE_UNKNOWN' && /s3.*oss/.test(error.next ?? ''),
+      error instanceof RivuletError &&
+      error.code === 'REPLICA_TYPE_UNKNOWN' &&
+      /file, s3.*gs.*oss/.test(error.next ?? ''),
   );
 });
 

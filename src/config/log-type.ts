@@ -1,0 +1,3 @@
+export type LogType = 'text' | 'json' | 'pretty';
+
+export const LOG_TYPES: readonly LogType[] = ['text', 'json', 'pretty'];
