@@ -7,6 +7,7 @@ import type { Store } from '../store/store.ts';
 import { LimitedStore } from '../store/wrap/limited-store.ts';
 import { MeteredStore, type StoreUsage } from '../store/wrap/metered-store.ts';
 import { RateLimitedStore } from '../store/wrap/rate-limited-store.ts';
+import type { RetryNotice } from '../store/wrap/retry-policy.ts';
 import { RetryingStore } from '../store/wrap/retrying-store.ts';
 import { FILE_LAYOUT, HEX_LAYOUT, type KeyLayout } from './layout.ts';
 import { Replica } from './replica.ts';
@@ -38,12 +39,20 @@ export async function openReplica(
   const hasRate = Number.isFinite(limits.uploadBytesPerSecond) || Number.isFinite(limits.downloadBytesPerSecond);
   const paced = hasRate ? new RateLimitedStore(metered, limits) : metered;
   const unretried = new LimitedStore(paced, limits.maxConnections);
-  const store = new RetryingStore(unretried, {
-    onRetry: ({ what, attempt, error }) => {
-      logger.log('warn', `${what} failed, trying again`, { attempt, error: messageOf(error) });
-    },
-  });
+  const store = new RetryingStore(unretried, { onRetry: retryLog(logger) });
   return { store, unretried, replica: new Replica(readOnly(store), layout), usage: () => metered.usage };
+}
+
+/** A store that fails fails many requests at a time; one line of them is enough. */
+const SAY_RETRIES_EVERY_MS = 1000;
+
+function retryLog(logger: Logger): (retry: RetryNotice) => void {
+  let saidMs = Number.NEGATIVE_INFINITY;
+  return ({ what, attempt, error }) => {
+    if (performance.now() - saidMs < SAY_RETRIES_EVERY_MS) return;
+    saidMs = performance.now();
+    logger.log('warn', `${what} failed, trying again`, { attempt, error: messageOf(error) });
+  };
 }
 
 /** The one place that knows which store and which names of files belong to which kind of location. */

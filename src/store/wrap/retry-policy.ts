@@ -24,7 +24,7 @@ export interface RetryNotice {
 }
 
 export const DEFAULT_RETRY_POLICY: RetryPolicy = {
-  attempts: 6,
+  attempts: 7,
   firstPauseMs: 100,
   longestPauseMs: 5000,
   longestRetryAfterMs: 120_000,
