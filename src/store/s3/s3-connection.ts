@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import * as http from 'node:http';
+import type * as http from 'node:http';
 import * as https from 'node:https';
 import aws4 from 'aws4';
 import { hasCode } from '../../base/errors.ts';
@@ -22,6 +22,12 @@ const MAX_ERROR_BYTES = 64 * 1024;
 const UNSIGNED = 'UNSIGNED-PAYLOAD';
 /** Where the region is not known, this one is asked: every store knows it, and Amazon's tells which is the right one. */
 const FIRST_REGION = 'us-east-1';
+
+/**
+ * `import 'node:http'` would cost 20 ms of each start: it reads all exports of that module, and one of them loads Node's
+ * WebSocket client. `node:https` stands on the same classes: its agent extends the plain one, and its `request` takes that, too.
+ */
+const PlainAgent: typeof http.Agent = Object.getPrototypeOf(https.Agent);
 
 export interface S3Request {
   readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE';
@@ -183,8 +189,9 @@ export class S3Connection {
     const place = this.place;
     options.onRequest?.({ method: request.method, sentBytes: body?.length ?? 0 });
     return new Promise((resolve, reject) => {
-      const outgoing = (isSecure ? https : http).request({
+      const outgoing = https.request({
         ...signed,
+        protocol: this.#address.protocol,
         agent,
         timeout: this.#idleTimeoutMs,
       });
@@ -223,7 +230,7 @@ export class S3Connection {
     };
     const proxyEnv = isLocal(this.#address.hostname) ? {} : { proxyEnv: this.#env };
     if (!isSecure) {
-      this.#agent = new http.Agent({ ...common, ...proxyEnv });
+      this.#agent = new PlainAgent({ ...common, ...proxyEnv });
     } else {
       const { skipVerify, rootCas } = this.#location;
       const trust = skipVerify ? { rejectUnauthorized: false } : { ca: await trustedAuthorities(rootCas, this.#env) };

@@ -1,40 +1,37 @@
-import { XMLParser } from 'fast-xml-parser';
+import { parseXml, XmlElement } from '@rgrove/parse-xml';
 
-/*
- * The few XML documents of S3. Everything is read as text, and every element as a list: whether there are none, one or many
- * of a kind is not left to chance.
- */
+/** An element: its text, and its children by name (without the prefix of a namespace). */
+class Element {
+  readonly #xml: XmlElement;
 
-const parser = new XMLParser({
-  ignoreAttributes: true,
-  parseTagValue: false,
-  trimValues: false,
-  processEntities: true,
-  removeNSPrefix: true,
-  alwaysCreateTextNode: true,
-  isArray: () => true,
-});
+  constructor(xml: XmlElement) {
+    this.#xml = xml;
+  }
 
-/** An element: its text, and its children by name. */
-interface Element {
-  readonly text: string;
-  all(name: string): readonly Element[];
-  one(name: string): Element | undefined;
+  get text(): string {
+    return this.#xml.text;
+  }
+
+  all(name: string): Element[] {
+    return this.#xml.children
+      .filter((child): child is XmlElement => child instanceof XmlElement && localName(child) === name)
+      .map((child) => new Element(child));
+  }
+
+  one(name: string): Element | undefined {
+    return this.all(name)[0];
+  }
 }
 
-function element(node: unknown): Element {
-  const all = (name: string): readonly Element[] => {
-    const children = typeof node === 'object' && node !== null ? Reflect.get(node, name) : undefined;
-    return Array.isArray(children) ? children.map(element) : [];
-  };
-  const text = typeof node === 'object' && node !== null ? Reflect.get(node, '#text') : node;
-  return { text: text === undefined ? '' : String(text), all, one: (name) => all(name)[0] };
+function localName({ name }: XmlElement): string {
+  return name.slice(name.indexOf(':') + 1);
 }
 
-/** The root element of this name; undefined when the document is something else. */
+/** The root element of this name; undefined when the document is something else, or not well-formed to its end. */
 function root(xml: string, name: string): Element | undefined {
   try {
-    return element(parser.parse(xml)).one(name);
+    const element = parseXml(xml).root;
+    return element && localName(element) === name ? new Element(element) : undefined;
   } catch {
     return undefined;
   }
