@@ -19,7 +19,7 @@ export function describeReplica({ database, steps, error }: ReplicaCheck): strin
 }
 
 function describeStep({ name, outcome, missing }: ProbeStep): string {
-  if (missing) return `${outcome}: ${missing} is missing in the policy of the bucket`;
+  if (missing) return `${outcome} (needs ${missing})`;
   if (name === 'conditional write' && outcome === 'not supported') {
     return `${outcome}: two writers at a time would not be noticed`;
   }

@@ -24,7 +24,7 @@ const ACTIONS: Readonly<Record<ProbeStep['name'], string>> = {
  * again. Nothing else is written. Failures are in the result; throws only what is none of the store's.
  */
 export async function probeStore(store: Store): Promise<readonly ProbeStep[]> {
-  const key = `rivulet-probe-${randomBytes(8).toString('hex')}`;
+  const key = `rivulet.probe-${randomBytes(8).toString('hex')}`;
   const bytes = randomBytes(32);
   const list = await step('list', async () => {
     for await (const _ of store.list('')) break;
