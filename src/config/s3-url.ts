@@ -49,9 +49,7 @@ export function parseS3Url(typed: string): S3Url {
   if (host === '') throw invalidUrl(`no bucket in the URL ${printableUrl(typed)}`, 'write s3://BUCKET/PATH');
   const parameters = readParameters(query);
   const keyPrefix = `${keyPathOf(path, isArn(place), typed)}/`;
-  if (isArn(place)) {
-    return { bucket: host, keyPrefix, settings: { region: host.split(':')[3] || undefined, ...parameters } };
-  }
+  if (isArn(place)) return { bucket: host, keyPrefix, settings: parameters };
   const { bucket, region, endpoint, pathStyle } = parseS3Host(host);
   if (/:\d+$/.test(bucket)) {
     throw invalidUrl(`no bucket in the URL ${printableUrl(typed)}`, 'write s3://BUCKET/PATH?endpoint=HOST:PORT');

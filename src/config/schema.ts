@@ -44,7 +44,10 @@ const s3 = {
   'sign-payload': optional(flag(), 'Sign the bytes that are sent, too. Default: true.'),
   'require-content-md5': optional(flag(), 'Send a Content-MD5 with deletes. Default: true.'),
   'skip-verify': optional(flag(), 'Take any TLS certificate. Default: false.'),
-  'root-cas': optional(texts(), 'PEM files with certificates of authorities to trust beside the system’s.'),
+  'root-cas': optional(
+    texts().transform((paths) => paths.map(expandPath)),
+    'PEM files with certificates of authorities to trust beside the system’s.',
+  ),
   'storage-class': optional(text(), 'Storage class of what is stored.'),
   'part-size': optional(
     size(MIN_PART_SIZE_BYTES, 'must be at least 5MiB', MAX_PART_SIZE_BYTES),
