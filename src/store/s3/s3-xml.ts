@@ -1,40 +1,37 @@
-import { XMLParser } from 'fast-xml-parser';
+import { parseXml, XmlElement } from '@rgrove/parse-xml';
 
-/*
- * The few XML documents of S3. Everything is read as text, and every element as a list: whether there are none, one or many
- * of a kind is not left to chance.
- */
+/** An element: its text, and its children by name (without the prefix of a namespace). */
+class Element {
+  readonly #xml: XmlElement;
 
-const parser = new XMLParser({
-  ignoreAttributes: true,
-  parseTagValue: false,
-  trimValues: false,
-  processEntities: true,
-  removeNSPrefix: true,
-  alwaysCreateTextNode: true,
-  isArray: () => true,
-});
+  constructor(xml: XmlElement) {
+    this.#xml = xml;
+  }
 
-/** An element: its text, and its children by name. */
-interface Element {
-  readonly text: string;
-  all(name: string): readonly Element[];
-  one(name: string): Element | undefined;
+  get text(): string {
+    return this.#xml.text;
+  }
+
+  all(name: string): Element[] {
+    return this.#xml.children
+      .filter((child): child is XmlElement => child instanceof XmlElement && localName(child) === name)
+      .map((child) => new Element(child));
+  }
+
+  one(name: string): Element | undefined {
+    return this.all(name)[0];
+  }
 }
 
-function element(node: unknown): Element {
-  const all = (name: string): readonly Element[] => {
-    const children = typeof node === 'object' && node !== null ? Reflect.get(node, name) : undefined;
-    return Array.isArray(children) ? children.map(element) : [];
-  };
-  const text = typeof node === 'object' && node !== null ? Reflect.get(node, '#text') : node;
-  return { text: text === undefined ? '' : String(text), all, one: (name) => all(name)[0] };
+function localName({ name }: XmlElement): string {
+  return name.slice(name.indexOf(':') + 1);
 }
 
-/** The root element of this name; undefined when the document is something else. */
+/** The root element of this name; undefined when the document is something else, or not well-formed to its end. */
 function root(xml: string, name: string): Element | undefined {
   try {
-    return element(parser.parse(xml)).one(name);
+    const element = parseXml(xml).root;
+    return element && localName(element) === name ? new Element(element) : undefined;
   } catch {
     return undefined;
   }
@@ -144,6 +141,12 @@ export function readUploads(xml: string): readonly AbandonedUpload[] {
   });
 }
 
+/** XML 1.0 has no way at all to write most control characters, and two others. */
+export function isInXml(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return !/[\0-\x08\v\f\x0e-\x1f\ufffe\uffff]/.test(text);
+}
+
 export function deleteBody(keys: readonly string[]): Uint8Array {
   const objects = keys.map((key) => `<Object><Key>${escapeXml(key)}</Key></Object>`).join('');
   return Buffer.from(`<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${objects}</Delete>`);
@@ -165,7 +168,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&apos;',
 };
 
-/** XML 1.0 cannot hold most control characters at all, and reads a carriage return as a line feed. */
+/** A parser reads a carriage return as a line feed, and may tidy up the white space at both ends. */
 function escapeXml(text: string): string {
   return text.replace(/[<>&"'\r\n\t]/g, (char) => ENTITIES[char] ?? `&#${char.charCodeAt(0)};`);
 }
