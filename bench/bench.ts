@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { messageOf } from '../src/base/errors.ts';
 import { formatJson } from '../src/cli/format.ts';
+import { RGW, RgwServer, startRgw } from '../test/servers/rgw.ts';
 import { databaseOf } from './database.ts';
 import { goalsOf } from './goals.ts';
 import { describeMachine } from './machine.ts';
@@ -80,6 +81,8 @@ function sectionOf(name: string): Section {
 
 async function runSections({ quick, runs, sections, json }: Flags, work: string): Promise<void> {
   const databaseMib = quick ? 64 : 512;
+  const bucketMib = 128;
+  const gateway = sections.some(({ name }) => name.startsWith('s3-re')) && RGW.path ? await startRgw() : undefined;
   const setting: Setting = {
     work,
     runs,
@@ -88,6 +91,9 @@ async function runSections({ quick, runs, sections, json }: Flags, work: string)
     largeMib: quick ? 1024 : 12 * 1024,
     smallDatabase: databaseOf(CACHE, 64),
     stream: { commitsPerSecond: 400, seconds: quick ? 3 : 10 },
+    bucketMib,
+    bucketDatabase: databaseOf(CACHE, bucketMib),
+    s3: gateway && new RgwServer(gateway.access),
     rivulet: rivulet(),
     litestream: litestream(),
     sqlite3: sqlite3(),
@@ -99,6 +105,7 @@ async function runSections({ quick, runs, sections, json }: Flags, work: string)
     results[section.name] = result;
     printSection(section, result, setting);
   }
+  await gateway?.stop();
   const goals = goalsOf(results);
   printGoals(goals, setting);
   if (json === undefined) return;

@@ -1,4 +1,5 @@
 import type { Figures } from './figures.ts';
+import type { RequestFigures } from './s3.ts';
 import { LARGE_FIRST, LARGE_RESTORE, type Result, type Results } from './sections.ts';
 import type { SteadyFigures } from './steady.ts';
 
@@ -13,6 +14,7 @@ const LEAST_TIMES_AS_FAST = 4;
 const MOST_MIB = 200;
 const MOST_LAG_MS = 1000;
 const MOST_STARTS = 2;
+const SYNC_INTERVAL_SECONDS = 1;
 
 /** The goals that these results speak about. */
 export function goalsOf(results: Results): Record<string, Goal> {
@@ -21,6 +23,7 @@ export function goalsOf(results: Results): Record<string, Goal> {
     ['first', 'first replication'],
     ['restore', 'restore'],
     ['increments', 'restore with increments'],
+    ['s3-restore', 'restore from S3'],
   ] as const) {
     const ours = bulkOf(results[name], 'rivulet');
     const theirs = bulkOf(results[name], 'litestream');
@@ -36,6 +39,8 @@ export function goalsOf(results: Results): Record<string, Goal> {
   const start = bulkOf(results.start, 'rivulet');
   const node = bulkOf(results.start, 'node -e 0');
   if (start && node) goals.startTime = startGoal(start, node);
+  const requests = requestsBy(results['s3-requests'], 'rivulet');
+  if (requests) Object.assign(goals, requestGoals(requests));
   return goals;
 }
 
@@ -45,6 +50,33 @@ function bulkOf(result: Result | undefined, name: string): Figures | undefined {
 
 function steadyOf(result: Result | undefined, name: string): SteadyFigures | undefined {
   return result?.kind === 'steady' ? result.by[name] : undefined;
+}
+
+function requestsBy(result: Result | undefined, name: string): RequestFigures | undefined {
+  return result?.kind === 'requests' ? result.by[name] : undefined;
+}
+
+function requestGoals({ stream, streamSeconds, idle, idleSeconds }: RequestFigures): Record<string, Goal> {
+  // An interval that begins as the stream ends has one, too.
+  const most = Math.ceil(streamSeconds / SYNC_INTERVAL_SECONDS) + 1;
+  const idleRequests = idle.put + idle.get + idle.list + idle.other;
+  return {
+    s3Puts: {
+      goal: 'S3, steady stream: at most one PUT for each second (and the last one), and no other request',
+      measured: `${stream.put} in ${streamSeconds.toFixed(1)} s, ${stream.get + stream.other} others`,
+      met: stream.put <= most && stream.get + stream.other === 0,
+    },
+    s3Lists: {
+      goal: 'S3: no LIST after the start',
+      measured: `${stream.list + idle.list}`,
+      met: stream.list + idle.list === 0,
+    },
+    s3Idle: {
+      goal: 'S3: no request when idle',
+      measured: `${idleRequests} in ${idleSeconds} s`,
+      met: idleRequests === 0,
+    },
+  };
 }
 
 function speedGoal(work: string, ours: Figures, theirs: Figures): Goal {

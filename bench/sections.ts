@@ -1,8 +1,11 @@
+import type { S3Server } from '../test/servers/s3-server.ts';
 import { addIncrements, firstReplication, restore } from './bulk.ts';
 import { type Contender, contest } from './contest.ts';
 import { plainCopies, Workplace } from './copies.ts';
 import { makeSparse } from './database.ts';
 import type { Figures } from './figures.ts';
+import { type PutCpu, putCpu } from './put-cpu.ts';
+import { BucketPlace, inBucket, type RequestFigures, requestsOf } from './s3.ts';
 import { type SteadyFigures, type StreamSettings, steadyStream } from './steady.ts';
 import type { Tool } from './tools.ts';
 
@@ -19,6 +22,11 @@ export interface Setting {
   /** For work whose cost does not depend on the size. */
   readonly smallDatabase: string;
   readonly stream: StreamSettings;
+  /** For work with a bucket. */
+  readonly bucketMib: number;
+  readonly bucketDatabase: string;
+  /** Undefined where there is none. */
+  readonly s3: S3Server | undefined;
   readonly rivulet: Tool;
   readonly litestream: Tool | undefined;
   readonly sqlite3: Tool | undefined;
@@ -33,9 +41,27 @@ interface BulkSection {
   readonly by: BulkResult;
 }
 
-export type Result = BulkSection | { readonly kind: 'steady'; readonly by: SteadyResult };
+export type RequestsResult = Readonly<Record<string, RequestFigures>>;
+export type CpuResult = Readonly<Record<string, PutCpu>>;
 
-export type SectionName = 'first' | 'restore' | 'increments' | 'large' | 'stream' | 'start';
+export type Result =
+  | BulkSection
+  | { readonly kind: 'steady'; readonly by: SteadyResult }
+  | { readonly kind: 'requests'; readonly by: RequestsResult }
+  | { readonly kind: 'cpu'; readonly by: CpuResult }
+  /** Not measured: something that it needs is not on this machine. */
+  | { readonly kind: 'missing'; readonly what: string };
+
+export type SectionName =
+  | 'first'
+  | 'restore'
+  | 'increments'
+  | 'large'
+  | 'stream'
+  | 'start'
+  | 's3-restore'
+  | 's3-requests'
+  | 's3-cpu';
 export type Results = { [name in SectionName]?: Result };
 
 export interface Section {
@@ -66,6 +92,22 @@ export const SECTIONS: readonly Section[] = [
     run: runStream,
   },
   { name: 'start', title: () => 'Start-up: restore -if-db-not-exists with the database there', run: runStart },
+  {
+    name: 's3-restore',
+    title: ({ bucketMib }) => `Restore of ${bucketMib} MiB from an S3 gateway (Ceph, on this machine)`,
+    run: runBucketRestore,
+  },
+  {
+    name: 's3-requests',
+    title: ({ stream }) =>
+      `Requests to the S3 gateway: ${stream.commitsPerSecond} commits a second for ${stream.seconds} s, then nothing`,
+    run: runRequests,
+  },
+  {
+    name: 's3-cpu',
+    title: () => 'CPU of the client for a PUT of 4 KiB, to a server that does nothing',
+    run: runPutCpu,
+  },
 ];
 
 function tools({ rivulet, litestream }: Setting): Tool[] {
@@ -155,4 +197,41 @@ function runStart(setting: Setting): Promise<Result> {
     prepare: () => undefined,
   };
   return bulk([...contenders, node], STARTS_A_RUN * setting.runs);
+}
+
+const NO_GATEWAY: Result = { kind: 'missing', what: "Ceph's S3 gateway (radosgw, ceph-mon and ceph-osd)" };
+
+/** Each tool restores what it stored itself. */
+async function runBucketRestore(setting: Setting): Promise<Result> {
+  const { s3, bucketDatabase, rivulet, runs } = setting;
+  if (!s3) return NO_GATEWAY;
+  const contenders: Contender[] = [];
+  for (const tool of tools(setting)) {
+    const place = placeOf(setting, tool);
+    const bucket = await BucketPlace.make(s3);
+    const { check: _, ...first } = inBucket(
+      firstReplication(tool, place, bucketDatabase),
+      tool,
+      bucket,
+      place.replicaUrl,
+    );
+    await contest([first], { warmUps: 0, runs: 1 });
+    const again = restore(tool, place, tool === rivulet ? bucketDatabase : undefined);
+    contenders.push(inBucket(again, tool, bucket, place.replicaUrl));
+  }
+  return bulk(contenders, runs);
+}
+
+async function runRequests(setting: Setting): Promise<Result> {
+  const { s3, smallDatabase, stream } = setting;
+  if (!s3) return NO_GATEWAY;
+  const by: Record<string, RequestFigures> = {};
+  for (const tool of tools(setting)) {
+    by[tool.name] = await requestsOf(tool, s3, placeOf(setting, tool), smallDatabase, stream);
+  }
+  return { kind: 'requests', by };
+}
+
+async function runPutCpu({ runs }: Setting): Promise<Result> {
+  return { kind: 'cpu', by: await putCpu(runs) };
 }

@@ -1,8 +1,9 @@
 import { cpus, totalmem } from 'node:os';
 import { formatTable } from '../src/cli/format.ts';
+import type { RequestCounts } from './counting-proxy.ts';
 import type { Figures } from './figures.ts';
 import type { Goal } from './goals.ts';
-import type { BulkResult, Result, Section, Setting, SteadyResult } from './sections.ts';
+import type { BulkResult, CpuResult, RequestsResult, Result, Section, Setting, SteadyResult } from './sections.ts';
 import type { Tool } from './tools.ts';
 
 const OURS = 'rivulet';
@@ -23,14 +24,53 @@ export function printSetting(setting: Setting): void {
 }
 
 export function printSection(section: Section, result: Result, setting: Setting): void {
-  const rows = result.kind === 'bulk' ? bulkRows(result.by, setting) : steadyRows(result.by, setting);
-  say('', section.title(setting), indented(formatTable(aligned(rows))));
+  if (result.kind === 'missing') {
+    say('', section.title(setting), `  NOT MEASURED: this machine does not have ${result.what}`);
+    return;
+  }
+  say('', section.title(setting), indented(formatTable(aligned(rowsOf(result, setting)))));
 }
 
 export function printGoals(goals: Readonly<Record<string, Goal>>, { litestream }: Setting): void {
   const rows = Object.values(goals).map(({ goal, measured, met }) => [met ? 'met' : 'MISSED', goal, measured]);
   if (!litestream) rows.push(['UNKNOWN', 'speed beside Litestream', 'it is missing']);
   say('', 'Goals', indented(formatTable(rows)));
+}
+
+function rowsOf(result: Exclude<Result, { readonly kind: 'missing' }>, setting: Setting): string[][] {
+  switch (result.kind) {
+    case 'bulk':
+      return bulkRows(result.by, setting);
+    case 'steady':
+      return steadyRows(result.by, setting);
+    case 'requests':
+      return requestRows(result.by, setting);
+    case 'cpu':
+      return cpuRows(result.by);
+  }
+}
+
+function requestRows(by: RequestsResult, setting: Setting): string[][] {
+  const counts = ({ put, get, list, other }: RequestCounts): string[] => [put, get, list, other].map(String);
+  const rows = Object.entries(by).map(([name, { start, stream, idle, idleSeconds, cpuSeconds }]) => [
+    label(name, setting),
+    ...counts(start),
+    ...counts(stream),
+    `${idle.put + idle.get + idle.list + idle.other} in ${idleSeconds} s`,
+    cpuSeconds === undefined ? '-' : `${cpuSeconds.toFixed(2)} s`,
+  ]);
+  const verbs = ['GET', 'LIST', 'other'];
+  return [['', 'start: PUT', ...verbs, 'stream: PUT', ...verbs, 'idle', 'CPU'], ...rows];
+}
+
+function cpuRows(by: CpuResult): string[][] {
+  const us = (value: number): string => `${Math.round(value)} µs`;
+  const rows = Object.entries(by).map(([name, { sequentialUs, concurrentUs }]) => [
+    name,
+    us(sequentialUs),
+    us(concurrentUs),
+  ]);
+  return [['', 'one by one', '16 at a time'], ...rows];
 }
 
 function bulkRows(by: BulkResult, setting: Setting): string[][] {

@@ -1,11 +1,14 @@
 // What `npm test` runs: formatting and lint, types, the import rules, then the tests.
 // Usage: npm test [-- WORD…]: only test files whose path contains one of the words.
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, globSync } from 'node:fs';
+import { accessSync, constants, globSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
+import { RGW, SHARED_RGW, startRgw } from '../test/servers/rgw.ts';
+import type { S3Access, Started } from '../test/servers/s3-server.ts';
+import { SHARED_SWIFT, SWIFT, startSwift } from '../test/servers/swift.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const TEST_TIMEOUT_MS = 5 * 60_000;
@@ -32,6 +35,8 @@ const OUTSIDE_PROGRAMS: readonly OutsideProgram[] = [
     usedFor: 'full disks',
     isHere: () => succeeds('unshare', '-m', 'mount', '-t', 'tmpfs', 'none', root),
   },
+  { name: RGW.name, usedFor: 'replicas in buckets', isHere: () => RGW.path !== undefined },
+  { name: SWIFT.name, usedFor: 'a store without conditional writes', isHere: () => SWIFT.path !== undefined },
 ];
 
 function onPath(name: string): string {
@@ -69,6 +74,42 @@ function findLitestream(): boolean {
 function announceOutsidePrograms(): void {
   for (const program of OUTSIDE_PROGRAMS) {
     if (!program.isHere()) console.log(`MISSING ${program.name}: its tests are SKIPPED (${program.usedFor})`);
+  }
+}
+
+/** A server that takes seconds to start, so that all test files share one. Alone, a file starts its own. */
+interface SharedServer {
+  readonly variable: string;
+  isNeededBy(source: string): boolean;
+  isHere(): boolean;
+  start(): Promise<Started<S3Access>>;
+}
+
+const SHARED_SERVERS: readonly SharedServer[] = [
+  {
+    variable: SHARED_RGW,
+    isNeededBy: (source) => source.includes('s3Server'),
+    isHere: () => RGW.path !== undefined,
+    start: startRgw,
+  },
+  {
+    variable: SHARED_SWIFT,
+    isNeededBy: (source) => source.includes('swiftServer'),
+    isHere: () => SWIFT.path !== undefined,
+    start: startSwift,
+  },
+];
+
+/** Runs `use` while the servers are up that these test files need. */
+async function withServers<T>(files: readonly string[], use: () => Promise<T>): Promise<T> {
+  const sources = files.map((file) => readFileSync(file, 'utf8'));
+  const needed = SHARED_SERVERS.filter((server) => server.isHere() && sources.some(server.isNeededBy));
+  const started = await Promise.all(needed.map(async ({ variable, start }) => ({ variable, server: await start() })));
+  try {
+    for (const { variable, server } of started) process.env[variable] = JSON.stringify(server.access);
+    return await use();
+  } finally {
+    for (const { server } of started) await server.stop();
   }
 }
 
@@ -176,7 +217,7 @@ const outcomes = [
   ),
   check('types (npx tsc)', 'node_modules/typescript/bin/tsc', '--noEmit'),
   check('imports (node scripts/check-imports.ts)', 'scripts/check-imports.ts'),
-  await runTests(files),
+  await withServers(files, () => runTests(files)),
 ];
 const passed = outcomes.every((outcome) => outcome.passed);
 console.log(

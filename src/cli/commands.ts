@@ -11,6 +11,11 @@ export interface CommandEntry {
 
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: 'config',
+    summary: 'check the configuration and try its replicas',
+    load: async () => (await import('./config.ts')).config,
+  },
+  {
     name: 'databases',
     summary: 'list the databases of the configuration',
     load: async () => (await import('./databases.ts')).databases,

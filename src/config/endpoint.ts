@@ -17,8 +17,10 @@ PRIVATE.addSubnet('fc00::', 7, 'ipv6');
  * (Supabase). Returns it as a URL without a slash at its end; undefined for anything else, credentials included.
  */
 export function parseEndpoint(typed: string, assumed: 'https' | 'by host'): string | undefined {
-  const url = urlOf(/^\w+:\/\//.test(typed) ? typed : `https://${typed}`);
-  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || /[?#]/.test(typed)) return undefined;
+  // Whatever else stands here may be a password, or be read as another host by another reader.
+  if (/[?#@\\\s]/.test(typed)) return undefined;
+  const url = URL.parse(/^\w+:\/\//.test(typed) ? typed : `https://${typed}`);
+  if (!url || !/^https?:$/.test(url.protocol)) return undefined;
   const isHttp = assumed === 'by host' && !typed.includes('://') && isLocalName(url.hostname);
   const scheme = isHttp ? 'http:' : url.protocol;
   // A port that is usual for https is not usual for http, and URL drops the usual one.
@@ -36,8 +38,4 @@ export function isPrivateAddress(hostname: string): boolean {
 
 function isLocalName(hostname: string): boolean {
   return isPrivateAddress(hostname) || hostname.endsWith('.local');
-}
-
-function urlOf(text: string): URL | undefined {
-  return URL.parse(text) ?? undefined;
 }

@@ -56,7 +56,7 @@ function resolveS3(settings: S3Settings, keyPrefix: string): S3Location {
     bucket,
     keyPrefix,
     endpoint,
-    region: given(settings.region) ?? (endpoint ? 'us-east-1' : undefined),
+    region: given(settings.region) ?? regionOfArn(bucket) ?? (endpoint ? 'us-east-1' : undefined),
     pathStyle: settings['force-path-style'] ?? provider.pathStyle ?? (endpoint !== undefined || !isHostName(bucket)),
     credentials: credentialsOf(settings),
     signPayload: settings['sign-payload'] ?? true,
@@ -80,6 +80,10 @@ function checkBucket(bucket: string | undefined): string {
 /** Whether a bucket can be the first label of a host that the certificate of `*.s3.amazonaws.com` is for. */
 function isHostName(bucket: string): boolean {
   return bucket.startsWith('arn:') || /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(bucket);
+}
+
+function regionOfArn(bucket: string): string | undefined {
+  return (bucket.startsWith('arn:') && bucket.split(':')[3]) || undefined;
 }
 
 function checkEndpoint(typed: string | undefined): string | undefined {
@@ -161,7 +165,10 @@ function customerKey(settings: S3Settings): Secret | undefined {
 
 function readKeyFile(path: string): string {
   try {
-    return fs.readFileSync(path, 'utf8').slice(0, MAX_KEY_FILE_BYTES).trim();
+    // A device or a pipe may never end.
+    const stats = fs.statSync(path);
+    if (!stats.isFile() || stats.size > MAX_KEY_FILE_BYTES) return '';
+    return fs.readFileSync(path, 'utf8').trim();
   } catch (error) {
     throw new S3SettingError('sse-customer-key-path', `cannot read the key: ${messageOf(error)}`);
   }

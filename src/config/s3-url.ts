@@ -1,4 +1,4 @@
-import { RivuletError } from '../base/errors.ts';
+import type { RivuletError } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
 import { parseEndpoint } from './endpoint.ts';
 import { parseFlag } from './flag.ts';
@@ -45,19 +45,17 @@ export function parseS3Url(typed: string): S3Url {
   const [, place = '', query = ''] = /^s3:\/\/([^?#]*)\??([^#]*)$/is.exec(typed) ?? [];
   if (typed.includes('#')) throw invalidUrl(`a # in the URL ${printableUrl(typed)}`, 'write %23 for a # in the path');
   const [, host = '', path] = (isArn(place) ? ARN : /^([^/]*)(\/.*)?$/s).exec(place) ?? [];
-  if (host.includes('@')) {
-    throw invalidUrl(
-      `credentials in the URL ${printableUrl(typed)}`,
-      'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `access-key-id` and `secret-access-key` in a configuration',
-    );
-  }
+  if (host.includes('@')) throw withCredentials(typed);
   if (host === '') throw invalidUrl(`no bucket in the URL ${printableUrl(typed)}`, 'write s3://BUCKET/PATH');
   const parameters = readParameters(query);
   const keyPrefix = `${keyPathOf(path, isArn(place), typed)}/`;
-  if (isArn(place)) {
-    return { bucket: host, keyPrefix, settings: { region: host.split(':')[3] || undefined, ...parameters } };
-  }
+  if (isArn(place)) return { bucket: host, keyPrefix, settings: parameters };
   const { bucket, region, endpoint, pathStyle } = parseS3Host(host);
+  if (/:\d+$/.test(bucket)) {
+    throw invalidUrl(`no bucket in the URL ${printableUrl(typed)}`, 'write s3://BUCKET/PATH?endpoint=HOST:PORT');
+  }
+  // The slash behind which the host seems to end may be one of a password.
+  if (bucket.includes(':')) throw withCredentials(typed);
   // An endpoint that is named in a parameter has path style unless it says otherwise.
   const style = parameters.endpoint ? true : pathStyle;
   const settings = { region, endpoint, 'force-path-style': style, ...parameters };
@@ -68,6 +66,13 @@ export function parseS3Url(typed: string): S3Url {
 export function formatS3Url(bucket: string, keyPrefix: string, endpoint: string | undefined): string {
   const query = endpoint ? `?endpoint=${endpoint.replace(/[%&+]/g, encodeURIComponent)}` : '';
   return `s3://${bucket}${formatKeyPath(keyPrefix.slice(0, -1))}${query}`;
+}
+
+function withCredentials(typed: string): RivuletError {
+  return invalidUrl(
+    `credentials in the URL ${printableUrl(typed.includes('@') ? typed : 's3://')}`,
+    'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `access-key-id` and `secret-access-key` in a configuration',
+  );
 }
 
 const ARN = /^(arn:[^/]*:accesspoint\/[^/]+)(\/.*)?$/is;
@@ -130,15 +135,12 @@ function readParameters(query: string): S3Settings {
   return found; // by key, what the reader of this key made
 }
 
+/** Its name is only told when it is nearly a known one: a key with an ampersand in it looks like a name, too. */
 function unknownParameter(name: string, key: string): RivuletError {
   const near = nearest(key, Object.keys(PARAMETERS));
-  const known = `known: ${Object.keys(PARAMETERS).join(', ')}`;
-  return new RivuletError({
-    code: 'REPLICA_URL_INVALID',
-    // Where a parameter was forgotten its value stands in the place of the name.
-    message: /^[\w-]{1,40}$/.test(name) ? `unknown parameter of the URL: ${name}` : 'unknown parameter of the URL',
-    next: near ? `did you mean \`${near}\`?` : known,
-  });
+  return near
+    ? invalidUrl(`unknown parameter of the URL: ${name}`, `did you mean \`${near}\`?`)
+    : invalidUrl('unknown parameter of the URL', `known: ${Object.keys(PARAMETERS).join(', ')}`);
 }
 
 const HINTS: Readonly<Record<string, string>> = {

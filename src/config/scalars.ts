@@ -49,8 +49,7 @@ export function checked<T>(read: (text: string) => T): Scalar<T> {
     .meta({ type: 'string' });
 }
 
-export const text = (): Scalar<string> =>
-  scalar((value) => value, 'must be text').meta({ type: ['string', 'number', 'boolean'] });
+export const text = (): Scalar<string> => scalar((value) => value, 'must be text').meta({ type: ['string', 'number'] });
 
 /** Text that no error repeats. */
 export const secret = (): Scalar<Secret> =>
@@ -77,7 +76,7 @@ export const flag = (): Scalar<boolean> =>
 /** One of some words, in any case. */
 export function choice<T extends string>(words: readonly T[], read: (name: string) => T | undefined): Scalar<T> {
   return scalar((value) => read(value), `must be one of ${words.join(', ')}`).meta({
-    anyOf: [{ enum: [...words] }, { type: 'string', pattern: `^(?i:${words.join('|')})$|\\$` }],
+    anyOf: [{ enum: [...words] }, { type: 'string', pattern: orVariable(words.join('|').toUpperCase()) }],
   });
 }
 
@@ -117,13 +116,13 @@ const DURATION_PATTERN = '[+-]?(0|([0-9]*\\.?[0-9]*(ns|us|µs|μs|ms|s|m|h))+)';
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** A duration, ms. `reason` is what Litestream says of one that is too short. */
-function duration(limit: 'above zero' | 'from zero', reason: string): Scalar<number> {
+function duration(limit: 'above zero' | 'from zero', reason: string, mostMs = MAX_TIMER_MS): Scalar<number> {
   return scalar(parseDuration, DURATION)
     .superRefine((ms, context) => {
       if (ms < 0 || (ms === 0 && limit === 'above zero')) {
         context.addIssue({ code: 'custom', message: `${reason} (got ${formatDuration(ms)})` });
-      } else if (ms > MAX_TIMER_MS) {
-        const most = formatDuration(MAX_TIMER_MS);
+      } else if (ms > mostMs) {
+        const most = formatDuration(mostMs);
         context.addIssue({ code: 'custom', message: `must be at most ${most} (got ${formatDuration(ms)})` });
       }
     })
@@ -132,3 +131,9 @@ function duration(limit: 'above zero' | 'from zero', reason: string): Scalar<num
 
 export const positive = (name: string): Scalar<number> => duration('above zero', `${name} must be greater than 0`);
 export const notNegative = (name: string): Scalar<number> => duration('from zero', `${name} must not be negative`);
+
+/** Spans that no timer waits for: a retention can be years. */
+export const positiveSpan = (name: string): Scalar<number> =>
+  duration('above zero', `${name} must be greater than 0`, Number.POSITIVE_INFINITY);
+export const notNegativeSpan = (name: string): Scalar<number> =>
+  duration('from zero', `${name} must not be negative`, Number.POSITIVE_INFINITY);

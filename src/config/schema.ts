@@ -2,9 +2,23 @@ import { z } from 'zod';
 import { LOG_LEVELS, parseLogLevel } from './log-level.ts';
 import { LOG_TYPES } from './log-type.ts';
 import { expandPath } from './paths.ts';
-import { checkReplicaType } from './replica-url.ts';
+import { BUILT_REPLICA_TYPES, checkReplicaType } from './replica-url.ts';
 import { MAX_CONCURRENCY, MAX_PART_SIZE_BYTES, MIN_PART_SIZE_BYTES } from './s3-settings.ts';
-import { checked, choice, flag, integer, notNegative, positive, rate, secret, size, text, texts } from './scalars.ts';
+import {
+  checked,
+  choice,
+  flag,
+  integer,
+  notNegative,
+  notNegativeSpan,
+  positive,
+  positiveSpan,
+  rate,
+  secret,
+  size,
+  text,
+  texts,
+} from './scalars.ts';
 import { OTHER_STORE_KEYS } from './store-keys.ts';
 import { REFUSED_DATABASE_KEYS, REFUSED_REPLICA_KEYS } from './unbuilt-keys.ts';
 
@@ -30,7 +44,10 @@ const s3 = {
   'sign-payload': optional(flag(), 'Sign the bytes that are sent, too. Default: true.'),
   'require-content-md5': optional(flag(), 'Send a Content-MD5 with deletes. Default: true.'),
   'skip-verify': optional(flag(), 'Take any TLS certificate. Default: false.'),
-  'root-cas': optional(texts(), 'PEM files with certificates of authorities to trust beside the system’s.'),
+  'root-cas': optional(
+    texts().transform((paths) => paths.map(expandPath)),
+    'PEM files with certificates of authorities to trust beside the system’s.',
+  ),
   'storage-class': optional(text(), 'Storage class of what is stored.'),
   'part-size': optional(
     size(MIN_PART_SIZE_BYTES, 'must be at least 5MiB', MAX_PART_SIZE_BYTES),
@@ -64,7 +81,7 @@ const settings = {
   'upload-limit': optional(rate(), 'Most bytes a second that are sent. Default: no limit.'),
   'download-limit': optional(rate(), 'Most bytes a second that are received. Default: no limit.'),
   ...s3,
-  'validation-interval': optional(positive('validation interval'), 'Nothing acts on it yet.'),
+  'validation-interval': optional(positiveSpan('validation interval'), 'Nothing acts on it yet.'),
   'max-sync-ltx-files': optional(integer(0, 'must not be negative'), 'Nothing acts on it.'),
   'auto-recover': optional(flag(), 'Nothing acts on it.'),
 };
@@ -72,7 +89,7 @@ const settings = {
 const replicaType = checked((type) => {
   checkReplicaType(type);
   return type;
-}).meta({ enum: ['file', 's3'] });
+}).meta({ anyOf: [{ enum: BUILT_REPLICA_TYPES }, { pattern: '\\$' }] });
 
 const replica = z.strictObject({
   type: optional(replicaType, 'Kind of store. Default: that of the URL, or file.'),
@@ -81,14 +98,14 @@ const replica = z.strictObject({
   ...settings,
   ...otherStores,
   name: optional(text(), 'Ignored.', 'deprecated'),
-  retention: optional(notNegative('retention'), 'Of Litestream 0.3. Nothing acts on it yet.', 'deprecated'),
-  'retention-check-interval': optional(notNegative('retention check interval'), 'Of Litestream 0.3.', 'deprecated'),
-  'snapshot-interval': optional(notNegative('snapshot interval'), 'Of Litestream 0.3.', 'deprecated'),
+  retention: optional(notNegativeSpan('retention'), 'Of Litestream 0.3. Nothing acts on it yet.', 'deprecated'),
+  'retention-check-interval': optional(notNegativeSpan('retention check interval'), 'Of Litestream 0.3.', 'deprecated'),
+  'snapshot-interval': optional(notNegativeSpan('snapshot interval'), 'Of Litestream 0.3.', 'deprecated'),
 });
 
 const snapshot = z.strictObject({
-  interval: optional(positive('snapshot interval'), 'Nothing acts on it yet.'),
-  retention: optional(positive('snapshot retention'), 'Nothing acts on it yet.'),
+  interval: optional(positiveSpan('snapshot interval'), 'Nothing acts on it yet.'),
+  retention: optional(positiveSpan('snapshot retention'), 'Nothing acts on it yet.'),
 });
 
 const database = z.strictObject({
@@ -129,7 +146,7 @@ const database = z.strictObject({
 });
 
 const level = z.strictObject({
-  interval: positive('compaction interval').meta({ description: 'Nothing acts on it yet.' }),
+  interval: positiveSpan('compaction interval').meta({ description: 'Nothing acts on it yet.' }),
 });
 
 const logging = z.strictObject({
@@ -173,18 +190,18 @@ export const fileSchema = z.strictObject({
   ),
   levels: optional(z.array(level).max(8, 'compaction level cannot exceed 8'), 'Nothing acts on it yet.'),
   snapshot: optional(snapshot, 'Nothing acts on it yet.'),
-  'l0-retention': optional(notNegative('l0 retention'), 'Nothing acts on it yet.'),
-  'l0-retention-check-interval': optional(positive('l0 retention check interval'), 'Nothing acts on it yet.'),
+  'l0-retention': optional(notNegativeSpan('l0 retention'), 'Nothing acts on it yet.'),
+  'l0-retention-check-interval': optional(positiveSpan('l0 retention check interval'), 'Nothing acts on it yet.'),
   'verify-compaction': optional(flag(), 'Nothing acts on it yet.'),
   validation: optional(
-    z.strictObject({ interval: optional(positive('validation interval'), 'Nothing acts on it yet.') }),
+    z.strictObject({ interval: optional(positiveSpan('validation interval'), 'Nothing acts on it yet.') }),
     'Nothing acts on it yet.',
   ),
   addr: optional(text(), 'Nothing acts on it yet.'),
   'mcp-addr': optional(text(), 'Nothing acts on it yet.'),
   socket: optional(socket, 'Nothing acts on it yet.'),
   'heartbeat-url': optional(heartbeatUrl, 'Nothing acts on it yet.'),
-  'heartbeat-interval': optional(notNegative('heartbeat interval'), 'Nothing acts on it yet.'),
+  'heartbeat-interval': optional(notNegativeSpan('heartbeat interval'), 'Nothing acts on it yet.'),
 });
 
 export type ConfigFile = z.infer<typeof fileSchema>;

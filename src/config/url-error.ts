@@ -7,5 +7,5 @@ export function invalidUrl(message: string, next?: string): RivuletError {
 
 /** A URL as it may be printed: without user, password and parameters, each of which can be a secret. */
 export function printableUrl(url: string): string {
-  return url.replace(/[?#].*$/s, '?…').replace(/^(\w+:\/\/)[^/]*@/, '$1…@');
+  return url.replace(/[?#].*$/s, '?…').replace(/^(\w+:\/\/).*@/s, '$1…@');
 }

@@ -152,7 +152,7 @@ class TreeReader {
       if (!(error instanceof VariableError)) throw error;
       const [start = 0, end = start] = range;
       const found = this.#text.slice(start, end).indexOf(error.reference);
-      const { message, next } = mayShow(error, path) ? error : HIDDEN_REFERENCE;
+      const { message, next } = mayShow(error, value, path) ? error : HIDDEN_REFERENCE;
       this.#problem(start + Math.max(found, 0), 'CONFIG_VARIABLE', message, next);
       return '';
     }
@@ -169,10 +169,10 @@ class TreeReader {
 }
 
 /** In a password, what looks like the name of a variable may be a part of it, unless it looks like nothing else. */
-function mayShow(error: VariableError, path: Path): boolean {
-  const key = path.at(-1);
-  const isReference = /^\$(\{[A-Za-z_]\w*[:}]|[A-Z][A-Z0-9]*_[A-Z0-9_]+$)/.test(error.reference);
-  return isReference || !(typeof key === 'string' && isSecretKey(key));
+function mayShow({ reference }: VariableError, value: string, path: Path): boolean {
+  if (/^\$(\{[A-Za-z_]\w*[:}]|[A-Z][A-Z0-9]*_[A-Z0-9_]+$)/.test(reference)) return true;
+  const isUrlWithMore = /:\/\/.*[@?]/s.test(value);
+  return !isUrlWithMore && !path.some((key) => typeof key === 'string' && isSecretKey(key));
 }
 
 function nearestPlace(places: ReadonlyMap<string, Place>, path: Path): Place {

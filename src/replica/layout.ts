@@ -18,18 +18,21 @@ export const LEVELS: readonly Level[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 /** How a kind of store names the files of a replica. */
 export interface KeyLayout {
+  /** What the keys of all levels start with, and as few others as can be. */
+  readonly prefix: string;
   /** What the keys of a level start with, the closing slash included. */
   levelPrefix(level: Level): string;
   key(level: Level, minTxid: bigint, maxTxid: bigint): string;
 }
 
-function layoutOf(levelPrefix: (level: Level) => string): KeyLayout {
+function layoutOf(prefix: string, levelPrefix: (level: Level) => string): KeyLayout {
   return {
+    prefix,
     levelPrefix,
     key: (level, minTxid, maxTxid) => levelPrefix(level) + formatLtxName(minTxid, maxTxid),
   };
 }
 
-export const FILE_LAYOUT: KeyLayout = layoutOf((level) => `ltx/${level}/`);
+export const FILE_LAYOUT: KeyLayout = layoutOf('ltx/', (level) => `ltx/${level}/`);
 
-export const HEX_LAYOUT: KeyLayout = layoutOf((level) => `${level.toString(16).padStart(4, '0')}/`);
+export const HEX_LAYOUT: KeyLayout = layoutOf('000', (level) => `${level.toString(16).padStart(4, '0')}/`);

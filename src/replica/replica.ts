@@ -26,25 +26,32 @@ export class Replica {
 
   /** The files of a level, ascending by first and then last TXID. Names that are not LTX names are skipped. */
   async list(level: Level, options: RequestOptions = {}): Promise<LtxFileInfo[]> {
-    const prefix = this.layout.levelPrefix(level);
-    const files: LtxFileInfo[] = [];
-    for await (const object of this.store.list(prefix, options)) {
-      const file = fileInfo(object, level, prefix);
-      if (file) files.push(file);
-    }
-    // Names are fixed-width hex, so key order is TXID order; a store whose own order differs is put right here.
-    return files.sort(byTxid);
+    return this.#list(this.layout.levelPrefix(level), [level], options);
   }
 
-  /** The files of all levels, level by level. */
-  async listAll(options: RequestOptions = {}): Promise<LtxFileInfo[]> {
-    const levels = await Promise.all(LEVELS.map((level) => this.list(level, options)));
-    return levels.flat();
+  /**
+   * The files of all levels, level by level, in one listing. Level 0 comes first in it, and a merged file is stored before those
+   * that it was made from are removed: so a file that moves up meanwhile is seen at least once.
+   */
+  listAll(options: RequestOptions = {}): Promise<LtxFileInfo[]> {
+    return this.#list(this.layout.prefix, LEVELS, options);
   }
 
   /** What Litestream takes for the replica's position: the level 0 file with the largest last TXID. */
   async newestL0(options: RequestOptions = {}): Promise<LtxFileInfo | undefined> {
     return newest(await this.list(0, options));
+  }
+
+  async #list(prefix: string, levels: readonly Level[], options: RequestOptions): Promise<LtxFileInfo[]> {
+    const places = levels.map((level) => ({ level, prefix: this.layout.levelPrefix(level) }));
+    const files: LtxFileInfo[] = [];
+    for await (const object of this.store.list(prefix, options)) {
+      const place = places.find((candidate) => object.key.startsWith(candidate.prefix));
+      const file = place && fileInfo(object, place.level, place.prefix);
+      if (file) files.push(file);
+    }
+    // Names are fixed-width hex, so key order is TXID order; a store whose own order differs is put right here.
+    return files.sort(byLevelAndTxid);
   }
 }
 
@@ -62,7 +69,8 @@ function fileInfo(object: ObjectInfo, level: Level, prefix: string): LtxFileInfo
   return name && { level, ...name, sizeBytes: object.sizeBytes, createdMs: object.modifiedMs, key: object.key };
 }
 
-function byTxid(a: LtxFileInfo, b: LtxFileInfo): number {
+function byLevelAndTxid(a: LtxFileInfo, b: LtxFileInfo): number {
+  if (a.level !== b.level) return a.level - b.level;
   if (a.minTxid !== b.minTxid) return a.minTxid < b.minTxid ? -1 : 1;
   if (a.maxTxid !== b.maxTxid) return a.maxTxid < b.maxTxid ? -1 : 1;
   return 0;

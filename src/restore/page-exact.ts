@@ -39,17 +39,21 @@ export async function fetchPages(job: ExactFetch): Promise<void> {
     if (mapped?.whole) target.set(mapped.whole.subarray(range.offset, range.offset + range.length));
     else await readRange({ ...context, signal }, mapped?.file.key ?? '', range.offset, target);
   });
-  using placer = new FramePlacer(job);
+  await using placer = new FramePlacer(job);
   for await (const range of ranges) {
-    placer.placeAll(range);
+    await placer.placeAll(range);
     job.onPages(range.piece.count * job.pageSize);
   }
+  await placer.end();
 }
 
-/** Decodes page frames that lie in kernel memory and hands the pages on, a batch at a time. */
+/** Decodes page frames that lie in kernel memory and places the pages: while one batch is written, the next one is decoded. */
 class FramePlacer {
   readonly #job: ExactFetch;
-  readonly #batch: PageBatch;
+  #batch: PageBatch;
+  /** The one that is being written. */
+  #other: PageBatch;
+  #writing: Promise<void> = Promise.resolve();
   readonly #offsets: Region;
   readonly #lengths: Region;
   readonly #info: Region = kernel().allocate(16);
@@ -57,22 +61,33 @@ class FramePlacer {
   constructor(job: ExactFetch) {
     this.#job = job;
     this.#batch = new PageBatch(job.pageSize);
+    this.#other = new PageBatch(job.pageSize);
     this.#offsets = kernel().allocate(this.#batch.capacity * 4);
     this.#lengths = kernel().allocate(this.#batch.capacity * 4);
   }
 
-  placeAll({ piece, region }: Fetched<FrameRange>): void {
+  async placeAll({ piece, region }: Fetched<FrameRange>): Promise<void> {
     for (let done = 0; done < piece.count; done += this.#batch.capacity) {
       const count = Math.min(this.#batch.capacity, piece.count - done);
       this.#list(piece, piece.first + done, count);
       this.#decode(piece, region, count);
-      this.#job.staged.place(this.#batch, count);
+      await this.#writing;
+      this.#writing = this.#job.staged.placeInBackground(this.#batch, count);
+      this.#writing.catch(() => undefined); // it is awaited before the next one, or at the end
+      [this.#batch, this.#other] = [this.#other, this.#batch];
     }
   }
 
-  [Symbol.dispose](): void {
-    this.#batch[Symbol.dispose]();
-    for (const region of [this.#offsets, this.#lengths, this.#info]) region[Symbol.dispose]();
+  /** Resolves when all pages are written. */
+  end(): Promise<void> {
+    return this.#writing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // However this ends, memory that is being written from is not given back.
+    await this.#writing.catch(() => undefined);
+    const regions = [this.#offsets, this.#lengths, this.#info];
+    for (const held of [this.#batch, this.#other, ...regions]) held[Symbol.dispose]();
   }
 
   /** Writes down for the kernel which frames to decode: `count` from place `first` of the map's order. */

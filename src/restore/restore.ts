@@ -180,7 +180,7 @@ class Restore {
     return this.#replica.listAll({ signal: this.#signal });
   }
 
-  /** Levels are listed side by side: a file that moves up a level meanwhile can be in neither, which looks like a gap. */
+  /** Files come and go while they are listed: what looks like a gap may be none the next time. */
   async #listAndPlan(): Promise<Omit<Restored, 'rebuilt'>> {
     const options = { txid: this.#options.txid, replicaUrl: this.#replica.store.url };
     const listing = await this.#list();

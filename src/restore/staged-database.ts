@@ -1,5 +1,5 @@
 import * as fs from 'node:fs';
-import { stagingPath, writeFully } from '../base/durable-file.ts';
+import { stagingPath, writeFully, writeFullyInBackground } from '../base/durable-file.ts';
 import { DISK_FULL_CODES, hasCode, RivuletError } from '../base/errors.ts';
 import type { PageBatch } from '../ltx/page-batch.ts';
 import type { FileOwner } from './target.ts';
@@ -9,6 +9,15 @@ const NEW_DATABASE_MODE = 0o644;
 
 /** After so many bytes the disk is set to work, while more are fetched: it then has little left to do at the end. */
 const FLUSH_AHEAD_BYTES = 64 * 1024 * 1024;
+
+/** Shorter rows of pages are written at once: to hand them to another thread would take longer. */
+const BACKGROUND_BYTES = 64 * 1024;
+
+/** Pages in a row: their place in a batch, and how many. */
+interface Run {
+  readonly from: number;
+  readonly count: number;
+}
 
 /** The database in the making: a file beside the target, so that it can be renamed there. */
 export class StagedDatabase {
@@ -63,24 +72,34 @@ export class StagedDatabase {
 
   /** Writes those of the first `count` pages of a batch for which `wanted` holds; pages in a row go in one write. */
   place(batch: PageBatch, count: number, wanted?: (pgno: number) => boolean): void {
-    let runStart = 0;
-    let runLength = 0;
-    const flush = (): void => {
-      if (runLength > 0) this.#writeRun(batch, runStart, runLength);
-      runLength = 0;
-    };
+    for (const run of this.#runs(batch, count, wanted)) this.#writeRun(batch, run);
+  }
+
+  /** Writes the first `count` pages of a batch, long rows of them in the background: until then the batch must stay as it is. */
+  async placeInBackground(batch: PageBatch, count: number): Promise<void> {
+    for (const run of this.#runs(batch, count)) {
+      if (run.count * batch.pageSize < BACKGROUND_BYTES) this.#writeRun(batch, run);
+      else await this.#writeRunInBackground(batch, run);
+    }
+  }
+
+  /** Pages in a row, of those for which `wanted` holds. Counts their hashes in. */
+  *#runs(batch: PageBatch, count: number, wanted?: (pgno: number) => boolean): Generator<Run> {
+    let from = 0;
+    let length = 0;
     for (let i = 0; i < count; i++) {
       const pgno = batch.pgnos[i] ?? 0;
-      if (wanted && !wanted(pgno)) {
-        flush();
-        continue;
+      const isWanted = !wanted || wanted(pgno);
+      if (length > 0 && (!isWanted || pgno !== (batch.pgnos[i - 1] ?? 0) + 1)) {
+        yield { from, count: length };
+        length = 0;
       }
-      if (runLength > 0 && pgno !== (batch.pgnos[i - 1] ?? 0) + 1) flush();
-      if (runLength === 0) runStart = i;
-      runLength++;
+      if (!isWanted) continue;
+      if (length === 0) from = i;
+      length++;
       this.#checksum ^= batch.hashes[i] ?? 0n;
     }
-    flush();
+    if (length > 0) yield { from, count: length };
   }
 
   /** Makes what was written durable. The file stays readable meanwhile. */
@@ -116,11 +135,25 @@ export class StagedDatabase {
     staging.delete(this.path);
   }
 
-  #writeRun(batch: PageBatch, from: number, count: number): void {
-    const position = ((batch.pgnos[from] ?? 0) - 1) * batch.pageSize;
-    this.#writing(count * batch.pageSize, () => writeFully(this.#fd, batch.slice(from, count), position));
-    this.#placed += count;
-    this.#flushAhead(count * batch.pageSize);
+  #writeRun(batch: PageBatch, { from, count }: Run): void {
+    const bytes = batch.slice(from, count);
+    this.#writing(bytes.length, () => writeFully(this.#fd, bytes, positionOf(batch, from)));
+    this.#wrote(count, bytes.length);
+  }
+
+  async #writeRunInBackground(batch: PageBatch, { from, count }: Run): Promise<void> {
+    const bytes = batch.slice(from, count);
+    try {
+      await writeFullyInBackground(this.#fd, bytes, positionOf(batch, from));
+    } catch (error) {
+      throw this.#explained(error, bytes.length);
+    }
+    this.#wrote(count, bytes.length);
+  }
+
+  #wrote(pageCount: number, bytes: number): void {
+    this.#placed += pageCount;
+    this.#flushAhead(bytes);
   }
 
   /** Never more than one at a time, and the file is not closed before it has ended. */
@@ -170,6 +203,11 @@ export class StagedDatabase {
     if (process.geteuid?.() === 0) fs.fchownSync(this.#fd, owner.uid, owner.gid);
     fs.fchmodSync(this.#fd, owner.mode);
   }
+}
+
+/** Where in the file the page at this place of a batch belongs. */
+function positionOf(batch: PageBatch, index: number): number {
+  return ((batch.pgnos[index] ?? 0) - 1) * batch.pageSize;
 }
 
 /** Files that restores of this process are writing. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import type { ReplicaConfig } from '../../src/config/config.ts';
@@ -83,6 +84,14 @@ test('every key of a bucket reaches the location', () => {
   assert.ok(encryption?.kind === 'customer-key' && encryption.key.reveal() === KEY);
 });
 
+test('an access point has the region of its ARN, and files may be in the home folder', () => {
+  const found = replica('type: s3, bucket: "arn:aws:s3:eu-west-1:1:accesspoint/name", root-cas: ~/ca.pem');
+  assert.deepEqual(
+    [found.region, found.pathStyle, found.rootCas],
+    ['eu-west-1', false, [resolve(homedir(), 'ca.pem')]],
+  );
+});
+
 test('an endpoint without a scheme is https, on this machine too, as in Litestream', () => {
   assert.equal(replica('type: s3, bucket: b, endpoint: "localhost:9000"').endpoint, 'https://localhost:9000');
   assert.equal(replica('type: s3, bucket: b, endpoint: "http://minio:9000/"').endpoint, 'http://minio:9000');
@@ -158,6 +167,7 @@ const WRONG: [string, RegExp, (RegExp | undefined)?, [number, number]?][] = [
   [`type: s3, bucket: b, sse-kms-key-id: k, sse-customer-key: ${KEY}`, /exclude each other/],
   ['type: s3, bucket: b, sse-kms-key-id: ""', /sse-kms-key-id is empty/],
   [`type: s3, bucket: b, sse-customer-key: ${KEY}, sse-customer-key-path: /x`, /both set/],
+  ['type: s3, bucket: b, sse-customer-key-path: /dev/zero', /sse-customer-key-path must be 32 bytes in base64/],
   ['type: s3, bucket: b, sse-customer-key-path: /none/x', /cannot read the key: .*\/none\/x/],
   [`type: s3, bucket: b, endpoint: "http://s3.example.com", sse-customer-key: ${KEY}`, /plain HTTP/, /https/],
   ['type: s3, bucket: b, sse: AES256', /`sse` is known to Litestream and not built/],

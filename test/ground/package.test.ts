@@ -57,7 +57,8 @@ describe('the npm package', () => {
     for (const name of ['bin/rivulet', 'dist/index.js', 'dist/index.d.ts', 'dist/kernel/kernel.wasm', 'LICENSE']) {
       assert.ok(files.includes(`package/${name}`), name);
     }
-    const places = /^package\/(bin\/rivulet|dist\/.+\.(js|d\.ts|wasm)|docs\/.+\.md|[A-Z]+(\.md)?|package\.json)$/;
+    const places =
+      /^package\/(bin\/rivulet|dist\/.+\.(js|d\.ts|wasm)|docs\/.+\.(md|schema\.json)|[A-Z]+(\.md)?|package\.json)$/;
     assert.deepEqual(
       files.filter((name) => !places.test(name)),
       [],
