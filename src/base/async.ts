@@ -5,6 +5,22 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   await delay(ms, undefined, signal ? { signal } : undefined).catch(() => undefined);
 }
 
+/** What `work` comes to, or the signal's reason as soon as that aborts; the work itself is not ended by that. */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([aborted, work]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
 /** Runs `work` over `items`, at most `limit` at a time; the first error aborts the rest and is thrown. */
 export async function forEachLimited<T>(
   items: readonly T[],

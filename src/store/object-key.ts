@@ -25,6 +25,11 @@ export function checkPrefix(prefix: string): void {
   for (const segment of prefix.split('/').slice(0, -1)) checkSegment(prefix, segment);
 }
 
+/** Less than, equal to or more than 0, as `a` comes before or after `b` in a listing: by their UTF-8 bytes. */
+export function compareKeys(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
 function checkCharacters(key: string): void {
   if (key.startsWith('/')) throw new InvalidKeyError(key, 'it starts with "/"');
   if (key.includes('\0')) throw new InvalidKeyError(key, 'it contains a NUL character');

@@ -1,4 +1,5 @@
-import type { RequestOptions } from '../store.ts';
+import { unlessAborted } from '../../base/async.ts';
+import { isStoreError, type RequestOptions } from '../store.ts';
 import type { TextAnswer } from './s3-connection.ts';
 
 /** Writes the probe object; answers of 412 (304 by older MinIO servers) and 501 are no errors. */
@@ -18,26 +19,37 @@ export class ConditionalWrites {
 
   /** Tries it out with an object of this name, once; `cleanUp` removes that. A failure is not remembered. */
   async work(key: string, options: RequestOptions, cleanUp: () => Promise<void>): Promise<boolean> {
-    this.#known ??= this.#probe(key, options, cleanUp);
-    const known = this.#known;
-    try {
-      return await known;
-    } catch (error) {
-      if (this.#known === known) this.#known = undefined;
-      throw error;
+    for (;;) {
+      const isOwn = this.#known === undefined;
+      this.#known ??= this.#probe(key, options, cleanUp).catch((error: unknown) => {
+        this.#known = undefined;
+        throw error;
+      });
+      try {
+        return await unlessAborted(this.#known, isOwn ? undefined : options.signal);
+      } catch (error) {
+        // What ended somebody else's try (they may have aborted it) says nothing about one's own.
+        if (isOwn || options.signal?.aborted) throw error;
+      }
     }
   }
 
   async #probe(key: string, options: RequestOptions, cleanUp: () => Promise<void>): Promise<boolean> {
     const create = { 'If-None-Match': '*' };
-    const first = await this.#write(key, create, options);
-    if (first.status === 501) return false;
+    let mayExist = true;
     try {
-      if (first.status !== 200) return true;
+      const first = await this.#write(key, create, options);
+      if (first.status >= 300) {
+        mayExist = false;
+        return first.status !== 501;
+      }
       const second = await this.#write(key, create, options);
-      return second.status !== 200;
+      return second.status >= 300 && second.status !== 501;
+    } catch (error) {
+      if (isStoreError(error, 'denied')) mayExist = false;
+      throw error;
     } finally {
-      await cleanUp();
+      if (mayExist) await cleanUp();
     }
   }
 }

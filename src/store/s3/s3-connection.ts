@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import type * as http from 'node:http';
 import * as https from 'node:https';
+import type { LookupFunction } from 'node:net';
 import aws4 from 'aws4';
+import { unlessAborted } from '../../base/async.ts';
 import { hasCode } from '../../base/errors.ts';
-import type { S3Location } from '../../config/s3-location.ts';
+import type { S3Credentials, S3Location } from '../../config/s3-location.ts';
 import { type RequestOptions, StoreError } from '../store.ts';
-import { addressOf, encodeName, encodePath, type S3Address } from './s3-address.ts';
+import { accessPointOf, addressOf, encodeName, encodePath, type S3Address } from './s3-address.ts';
 import type { CredentialsSource } from './s3-credentials.ts';
 import { answerError, networkError, type S3Action, type S3Answer, type S3Place, silenceError } from './s3-errors.ts';
 import { trustedAuthorities } from './s3-trust.ts';
@@ -46,6 +48,8 @@ export interface S3ConnectionOptions {
   /** Connections at a time. */
   readonly maxConnections: number;
   readonly idleTimeoutMs?: number | undefined;
+  /** Finds the addresses of host names; default: the system does. */
+  readonly lookup?: LookupFunction | undefined;
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
@@ -56,6 +60,9 @@ export class S3Connection {
   readonly #idleTimeoutMs: number;
   readonly #maxConnections: number;
   readonly #env: Readonly<Record<string, string | undefined>>;
+  readonly #lookup: LookupFunction | undefined;
+  /** What no message may show, whoever says it: servers exist that print the request they do not understand. */
+  #secrets: readonly string[] = [];
   #region: string;
   #address: S3Address;
   /** Whether the region is a guess, which an answer may correct. */
@@ -69,7 +76,9 @@ export class S3Connection {
     this.#idleTimeoutMs = options.idleTimeoutMs ?? IDLE_TIMEOUT_MS;
     this.#maxConnections = options.maxConnections;
     this.#env = options.env ?? process.env;
-    const region = options.location.region || this.#env.AWS_REGION || this.#env.AWS_DEFAULT_REGION;
+    this.#lookup = options.lookup;
+    const known = options.location.region || accessPointOf(options.location.bucket)?.region;
+    const region = known || this.#env.AWS_REGION || this.#env.AWS_DEFAULT_REGION;
     this.#region = region || FIRST_REGION;
     this.#guessed = !region;
     this.#address = addressOf(this.#location, this.#region);
@@ -91,6 +100,26 @@ export class S3Connection {
     this.#agent?.destroy();
   }
 
+  /** An answer as errors describe it. */
+  described({ status, headers, body }: TextAnswer): S3Answer {
+    const serverMs = Date.parse(headers.date ?? '');
+    return {
+      status,
+      body: this.#hidden(body),
+      requestId: oneHeader(headers['x-amz-request-id']),
+      retryAfterMs: retryAfterMs(headers['retry-after'], Number.isNaN(serverMs) ? Date.now() : serverMs),
+      serverMs: Number.isNaN(serverMs) ? undefined : serverMs,
+      region: oneHeader(headers['x-amz-bucket-region']),
+      contentType: headers['content-type'],
+    };
+  }
+
+  #hidden(text: string): string {
+    let hidden = text;
+    for (const secret of this.#secrets) hidden = hidden.replaceAll(secret, '(hidden)');
+    return hidden;
+  }
+
   /** For the messages of errors that are found later than in the answer's head. */
   get place(): S3Place {
     const { protocol, host } = this.#address;
@@ -106,21 +135,24 @@ export class S3Connection {
     for (let corrections = 0; ; corrections++) {
       const { signal } = request.options;
       signal?.throwIfAborted();
+      const asked = this.#region;
       const response = await this.#sendOnce(request);
       const status = response.statusCode ?? 0;
       if ((status >= 200 && status < 300) || accept.includes(status)) return response;
       const answer = await this.#readAnswer(response, request);
-      if (corrections === 0 && this.#learnRegion(answer)) continue;
+      if (corrections === 0 && this.#learnRegion(answer, asked)) continue;
       throw answerError(this.place, request.action, answer);
     }
   }
 
   /** Takes over the region that an answer names, if the one asked was a guess. True when another try is worth it. */
-  #learnRegion(answer: S3Answer): boolean {
+  #learnRegion(answer: S3Answer, asked: string): boolean {
     const region = answer.region ?? readFault(answer.body)?.region;
     const isAboutRegion =
       answer.status === 301 || answer.status === 307 || answer.status === 400 || answer.status === 403;
-    if (!this.#guessed || !region || region === this.#region || !isAboutRegion) return false;
+    if (!region || region === asked || !isAboutRegion) return false;
+    if (region === this.#region) return true; // another request was told meanwhile
+    if (!this.#guessed) return false;
     this.#region = region;
     this.#address = addressOf(this.#location, region);
     this.#guessed = false;
@@ -129,17 +161,7 @@ export class S3Connection {
 
   async #readAnswer(response: http.IncomingMessage, request: S3Request): Promise<S3Answer> {
     const body = await readText(response, MAX_ERROR_BYTES, this.place, request.action, request.options.signal, 'cut');
-    const { headers } = response;
-    const serverMs = Date.parse(headers.date ?? '');
-    return {
-      status: response.statusCode ?? 0,
-      body,
-      requestId: oneHeader(headers['x-amz-request-id']),
-      retryAfterMs: retryAfterMs(headers['retry-after']),
-      serverMs: Number.isNaN(serverMs) ? undefined : serverMs,
-      region: oneHeader(headers['x-amz-bucket-region']),
-      contentType: headers['content-type'],
-    };
+    return this.described({ status: response.statusCode ?? 0, headers: response.headers, body });
   }
 
   async #sendOnce(request: S3Request): Promise<http.IncomingMessage> {
@@ -156,8 +178,13 @@ export class S3Connection {
   }
 
   async #signed(request: S3Request): Promise<http.RequestOptions> {
-    const { accessKeyId, secretAccessKey, sessionToken } = await this.#credentials();
+    const credentials = await unlessAborted(this.#credentials(), request.options.signal);
+    const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+    checkSendable(credentials);
     this.#accessKeyId = accessKeyId;
+    const { encryption } = this.#location;
+    const customerKey = encryption?.kind === 'customer-key' ? encryption.key : undefined;
+    this.#secrets = [secretAccessKey, sessionToken, customerKey].flatMap((secret) => secret?.reveal() || []);
     const address = this.#address;
     const query = Object.entries(request.query ?? {}).map(
       ([name, value]) => `${encodeName(name)}=${encodeName(value)}`,
@@ -185,8 +212,9 @@ export class S3Connection {
     const { action, options, body } = request;
     const { signal } = options;
     const isSecure = this.#address.protocol === 'https:';
-    const agent = await this.#agentFor(isSecure);
+    const agent = this.#agentFor(isSecure);
     const place = this.place;
+    signal?.throwIfAborted(); // from here on it is listened for
     options.onRequest?.({ method: request.method, sentBytes: body?.length ?? 0 });
     return new Promise((resolve, reject) => {
       const outgoing = https.request({
@@ -196,16 +224,22 @@ export class S3Connection {
         timeout: this.#idleTimeoutMs,
       });
       const onAbort = (): void => void outgoing.destroy(new Error('aborted'));
+      const holder = new HoldBack(options.pace);
       let answer: http.IncomingMessage | undefined;
       signal?.addEventListener('abort', onAbort, { once: true });
       outgoing.on('timeout', () => {
-        // Bytes lie here that nobody has taken yet: then it is not the server that keeps silent.
-        if (answer && answer.readableLength > 0) outgoing.setTimeout(this.#idleTimeoutMs);
+        // Bytes lie here that nobody has taken or may send yet: then it is not the server that keeps silent.
+        const isOurs = answer ? answer.complete || answer.readableLength > 0 : holder.holds && isConnected(outgoing);
+        if (isOurs) outgoing.setTimeout(this.#idleTimeoutMs);
         else (answer ?? outgoing).destroy(silenceError(place, action, this.#idleTimeoutMs / 1000));
       });
       outgoing.on('response', (response) => {
         answer = response;
-        response.on('close', () => signal?.removeEventListener('abort', onAbort));
+        response.on('close', () => {
+          signal?.removeEventListener('abort', onAbort);
+          // It was refused before all of it was sent: the rest would be for nothing.
+          if (!outgoing.writableFinished) outgoing.destroy();
+        });
         resolve(response);
       });
       outgoing.on('error', (error) => {
@@ -215,25 +249,28 @@ export class S3Connection {
         else if (outgoing.reusedSocket && !isSecondTry && isHangUp(error)) reject(new StaleConnection());
         else reject(networkError(place, action, error));
       });
-      sendBody(outgoing, body, options).catch((error: unknown) => {
+      sendBody(outgoing, body, options.pace && ((bytes) => holder.wait(bytes))).catch((error: unknown) => {
         outgoing.destroy(error instanceof Error ? error : new Error(String(error)));
       });
     });
   }
 
-  async #agentFor(isSecure: boolean): Promise<http.Agent> {
+  #agentFor(isSecure: boolean): http.Agent {
     if (this.#agent) return this.#agent;
     const common: https.AgentOptions = {
       keepAlive: true,
       maxSockets: this.#maxConnections,
       maxFreeSockets: this.#maxConnections,
+      ...(this.#lookup && { lookup: this.#lookup }),
     };
     const proxyEnv = isLocal(this.#address.hostname) ? {} : { proxyEnv: this.#env };
     if (!isSecure) {
       this.#agent = new PlainAgent({ ...common, ...proxyEnv });
     } else {
       const { skipVerify, rootCas } = this.#location;
-      const trust = skipVerify ? { rejectUnauthorized: false } : { ca: await trustedAuthorities(rootCas, this.#env) };
+      const trust = skipVerify
+        ? { rejectUnauthorized: false }
+        : { secureContext: trustedAuthorities(rootCas, this.#env) };
       this.#agent = new https.Agent({ ...common, ...proxyEnv, ...trust });
     }
     return this.#agent;
@@ -244,6 +281,49 @@ export interface TextAnswer {
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
   readonly body: string;
+}
+
+/** Waits until bytes may be sent, and knows that it does. */
+class HoldBack {
+  readonly #pace: RequestOptions['pace'];
+  #waiting = 0;
+
+  constructor(pace: RequestOptions['pace']) {
+    this.#pace = pace;
+  }
+
+  get holds(): boolean {
+    return this.#waiting > 0;
+  }
+
+  async wait(bytes: number): Promise<void> {
+    this.#waiting++;
+    try {
+      await this.#pace?.(bytes);
+    } finally {
+      this.#waiting--;
+    }
+  }
+}
+
+function isConnected({ socket }: http.ClientRequest): boolean {
+  return socket?.connecting === false;
+}
+
+/** A line feed at the end is easily copied along with a key; in a header it would be refused, in a signature be wrong. */
+function checkSendable({ accessKeyId, secretAccessKey, sessionToken }: S3Credentials): void {
+  const values = {
+    'the access key': accessKeyId,
+    'the secret access key': secretAccessKey.reveal(),
+    'the session token': sessionToken?.reveal() ?? '',
+  };
+  for (const [name, value] of Object.entries(values)) {
+    if (!/[^\x21-\x7e]/.test(value)) continue;
+    throw new StoreError('denied', {
+      message: `${name} has a space, a line break or another character in it that no key has`,
+      next: 'check the credentials: was something copied along with them, at the beginning or the end?',
+    });
+  }
 }
 
 /** A kept connection that turned out to be closed. */
@@ -261,7 +341,7 @@ function isLocal(hostname: string): boolean {
 async function sendBody(
   outgoing: http.ClientRequest,
   body: Uint8Array | undefined,
-  { pace }: RequestOptions,
+  pace: RequestOptions['pace'],
 ): Promise<void> {
   if (!body || !pace) {
     outgoing.end(body);
@@ -320,8 +400,8 @@ export function oneHeader(value: string | string[] | undefined): string | undefi
   return Array.isArray(value) ? value[0] : value;
 }
 
-/** `Retry-After`: seconds, or a date. */
-export function retryAfterMs(value: string | undefined, nowMs = Date.now()): number | undefined {
+/** `Retry-After`: seconds, or a date by the clock of the server, at which it is `nowMs`. */
+export function retryAfterMs(value: string | undefined, nowMs: number): number | undefined {
   if (value === undefined) return undefined;
   if (/^\d+$/.test(value.trim())) return Number(value) * 1000;
   const untilMs = Date.parse(value);

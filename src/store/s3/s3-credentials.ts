@@ -44,17 +44,26 @@ function fromEnvironment(env: Environment, prefix: 'AWS' | 'LITESTREAM'): S3Cred
 /** The chain keeps what it found, and renews it before it runs out. */
 function fromDefaultChain(): CredentialsSource {
   let provider: ReturnType<typeof loadChain> | undefined;
+  let hadSome = false;
   return async () => {
     provider ??= loadChain();
     const find = await provider;
     try {
       const found = await find();
+      hadSome = true;
       return {
         accessKeyId: found.accessKeyId,
         secretAccessKey: new Secret(found.secretAccessKey),
         sessionToken: found.sessionToken ? new Secret(found.sessionToken) : undefined,
       };
     } catch (error) {
+      // Where there were some, a service that gives them is away for a while.
+      if (hadSome) {
+        throw new StoreError('transient', {
+          message: `the credentials for S3 cannot be renewed: ${messageOf(error)}`,
+          cause: error,
+        });
+      }
       throw new StoreError('denied', {
         message: `no credentials for S3: ${messageOf(error)}`,
         next: 'set access-key-id and secret-access-key in the configuration, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment',

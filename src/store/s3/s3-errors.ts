@@ -1,6 +1,6 @@
 import { hasCode, messageOf } from '../../base/errors.ts';
 import { StoreError, type StoreErrorKind } from '../store.ts';
-import { readFault } from './s3-xml.ts';
+import { readFault, type S3Fault } from './s3-xml.ts';
 
 /** What was asked when something went wrong, for the messages. */
 export interface S3Action {
@@ -8,6 +8,8 @@ export interface S3Action {
   readonly what: string;
   /** The permission that this takes: `s3:PutObject`. */
   readonly permission: string;
+  /** It is about one object, and that there is none is an answer. To anything else, "not found" is no answer of S3's. */
+  readonly mayBeMissing?: true | undefined;
   /** What is safe all the same. */
   readonly kept?: string | undefined;
 }
@@ -61,10 +63,17 @@ const wrongToken: Reader = () => ({
   next: 'get new temporary credentials (AWS_SESSION_TOKEN)',
 });
 
-const denied: Reader = ({ accessKeyId }, { permission }) => ({
+const denied: Reader = ({ accessKeyId }, { permission, mayBeMissing }) => ({
   kind: 'denied',
   words: `access is denied to ${accessKeyId}`,
-  next: `allow ${permission} for it in the policy of the user or the bucket`,
+  next: `allow ${permission} for it in the policy of the user or the bucket${
+    mayBeMissing ? ' (and s3:ListBucket: without that, what is not there is called denied)' : ''
+  }`,
+});
+
+const missing: Reader = (_, { mayBeMissing }) => ({
+  kind: mayBeMissing ? 'not-found' : 'permanent',
+  words: mayBeMissing ? 'it is not there' : 'the server says that what was asked for is not there',
 });
 
 const skewed: Reader = (_, __, { serverMs }) => ({
@@ -110,7 +119,7 @@ const CODES: Readonly<Record<string, Reader>> = {
     words: `${bucket} cannot be the name of a bucket`,
     next: 'check bucket',
   }),
-  NoSuchKey: () => ({ kind: 'not-found', words: 'it is not there' }),
+  NoSuchKey: missing,
   NoSuchUpload: () => ({ kind: 'transient', words: 'the upload was ended by somebody else' }),
   PreconditionFailed: () => ({ kind: 'exists', words: 'there is an object already' }),
   ConditionalRequestConflict: () => ({ kind: 'transient', words: 'another request wrote the same key' }),
@@ -153,7 +162,7 @@ function readStatus(place: S3Place, action: S3Action, answer: S3Answer): Reading
   const { status } = answer;
   if (status === 301 || status === 307 || status === 308) return otherRegion(place, action, answer);
   if (status === 401 || status === 403) return denied(place, action, answer);
-  if (status === 404) return { kind: 'not-found', words: 'it is not there' };
+  if (status === 404) return missing(place, action, answer);
   // 304: older MinIO servers.
   if (status === 412 || status === 304) return { kind: 'exists', words: 'there is an object already' };
   if (status === 507) return full(place);
@@ -162,14 +171,14 @@ function readStatus(place: S3Place, action: S3Action, answer: S3Answer): Reading
   return { kind: 'permanent', words: 'the server refused' };
 }
 
-/** The error for an answer that is not the one hoped for. */
-export function answerError(place: S3Place, action: S3Action, answer: S3Answer): StoreError {
-  const fault = readFault(answer.body);
-  // A 503 of a balancer in front of the store passes, whatever it says; and so does an XML-less 404 of one: no, that is not
-  // an answer of S3's, and "not there" would be read as "nothing was ever stored".
-  if (!fault && answer.body.trim() !== '' && answer.status < 500 && answer.status !== 429) {
-    return foreignAnswer(place, action, answer);
-  }
+/** The error for an answer that is not the one hoped for, or for the part of one that tells of this fault. */
+export function answerError(
+  place: S3Place,
+  action: S3Action,
+  answer: S3Answer,
+  fault: S3Fault | undefined = readFault(answer.body),
+): StoreError {
+  if (!fault && isForeign(answer)) return foreignAnswer(place, action, answer);
   const reader = (fault && CODES[fault.code]) ?? readStatus;
   const reading = reader(place, action, answer);
   const { kind, words, next } = reading;
@@ -185,6 +194,15 @@ export function answerError(place: S3Place, action: S3Action, answer: S3Answer):
     },
     retryAfterMs,
   );
+}
+
+/**
+ * A 503 of a balancer in front of the store passes, whatever it says. A 404 of one must not be read as "nothing was ever
+ * stored": S3 says what is missing, or at least numbers its answers.
+ */
+function isForeign({ status, body, requestId }: S3Answer): boolean {
+  if (status >= 500 || status === 429) return false;
+  return body.trim() !== '' || (status === 404 && requestId === undefined);
 }
 
 /** Something answered that is not an S3 store. */
@@ -251,6 +269,12 @@ const NETWORK: readonly NetworkReading[] = [
     words: (host) => `the connection to ${host} was cut`,
   },
   {
+    codes: ['ERR_INVALID_CHAR'],
+    kind: 'permanent',
+    words: () => 'a header cannot be sent with a character that it has',
+    next: 'check storage-class, the encryption settings and the credentials',
+  },
+  {
     codes: ['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN', 'EADDRNOTAVAIL'],
     kind: 'transient',
     words: (host) => `${host} cannot be reached`,
@@ -300,7 +324,11 @@ export function networkError({ origin }: S3Place, action: S3Action, error: unkno
     ...(next && { next }),
     cause: error,
   });
-  if (reading) return new StoreError(reading.kind, parts(reading.words(host), reading.next));
+  if (reading) {
+    const isCut = reading.codes.includes('ECONNRESET') && origin.startsWith('http:');
+    const next = isCut ? 'should this not pass: is it a TLS port? Then write endpoint with https://' : reading.next;
+    return new StoreError(reading.kind, parts(reading.words(host), next));
+  }
   // Node's parser met bytes that are no HTTP: most often a TLS port that was spoken to in plain.
   if (code.startsWith('HPE_')) {
     const next = origin.startsWith('http:') ? 'is it a TLS port? Then write endpoint with https://' : 'check endpoint';

@@ -2,7 +2,18 @@ import type { IncomingMessage } from 'node:http';
 import { type ObjectReader, StoreError } from '../store.ts';
 import { networkError, type S3Action, type S3Place } from './s3-errors.ts';
 
-/** The body of an answer, pulled. An end that comes before its `Content-Length` is a failure, not an end. */
+export interface S3ReaderOptions {
+  readonly response: IncomingMessage;
+  readonly place: S3Place;
+  readonly action: S3Action;
+  readonly signal: AbortSignal | undefined;
+  /** How many bytes the answer has; undefined: it does not say. */
+  readonly expectedBytes: number | undefined;
+  /** How many of them are wanted. */
+  readonly limitBytes: number | undefined;
+}
+
+/** The body of an answer, pulled. An end that comes before the bytes that were announced is a failure, not an end. */
 export class S3Reader implements ObjectReader {
   readonly version: string | undefined;
   readonly #response: IncomingMessage;
@@ -12,26 +23,30 @@ export class S3Reader implements ObjectReader {
   readonly #pieces: AsyncIterator<Buffer>;
   readonly #expectedBytes: number | undefined;
   #piece: Buffer = Buffer.alloc(0);
+  #wantedBytes: number;
   #receivedBytes = 0;
   #ended = false;
 
-  constructor(response: IncomingMessage, place: S3Place, action: S3Action, signal: AbortSignal | undefined) {
+  constructor({ response, place, action, signal, expectedBytes, limitBytes }: S3ReaderOptions) {
     this.#response = response;
     this.#place = place;
     this.#action = action;
     this.#signal = signal;
     this.version = response.headers.etag;
-    const length = response.headers['content-length'];
-    this.#expectedBytes = length === undefined ? undefined : Number(length);
+    this.#expectedBytes = expectedBytes;
+    this.#wantedBytes = limitBytes ?? Number.POSITIVE_INFINITY;
     this.#pieces = response[Symbol.asyncIterator]();
   }
 
   async read(target: Uint8Array): Promise<number> {
     this.#signal?.throwIfAborted();
-    if (this.#piece.length === 0 && !this.#ended) await this.#next();
-    const count = Math.min(this.#piece.length, target.length);
+    if (this.#wantedBytes === 0) return 0;
+    // A server may send pieces of no bytes, which are no end.
+    while (this.#piece.length === 0 && !this.#ended) await this.#next();
+    const count = Math.min(this.#piece.length, target.length, this.#wantedBytes);
     target.set(this.#piece.subarray(0, count));
     this.#piece = this.#piece.subarray(count);
+    this.#wantedBytes -= count;
     return count;
   }
 

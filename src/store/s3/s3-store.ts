@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { LookupFunction } from 'node:net';
 import type { S3Location } from '../../config/s3-location.ts';
-import { checkKey, checkPrefix } from '../object-key.ts';
+import { checkKey, checkPrefix, compareKeys } from '../object-key.ts';
 import {
   type DeleteResult,
-  isStoreError,
   type ListOptions,
   type ObjectInfo,
   type ObjectReader,
@@ -18,12 +19,14 @@ import { DEFAULT_RETRY_POLICY, type RetryPolicy, withRetries } from '../wrap/ret
 import { ConditionalWrites } from './conditional-writes.ts';
 import { oneHeader, S3Connection, type TextAnswer } from './s3-connection.ts';
 import { type CredentialsSource, credentialsOf } from './s3-credentials.ts';
-import { answerError, foreignAnswer, type S3Action, type S3Answer } from './s3-errors.ts';
+import { answerError, foreignAnswer, type S3Action } from './s3-errors.ts';
+import { bytesOfAnswer } from './s3-range.ts';
 import { NOTHING, S3Reader } from './s3-reader.ts';
 import { type BodySource, openBody, partSizeFor, sendParts } from './s3-upload.ts';
 import {
   completionBody,
   deleteBody,
+  isInXml,
   readDeleteResult,
   readFault,
   readListPage,
@@ -41,6 +44,8 @@ const SINGLE_DELETES = 8;
 const ABANDONED_AFTER_MS = 24 * 60 * 60_000;
 /** Metadata under which Litestream keeps the time of an object's data. */
 const TIMESTAMP_HEADER = 'X-Amz-Meta-Litestream-Timestamp';
+/** Tidying up after a failure or an abort takes no longer than this; what is left the next sweep finds. */
+const CLEAN_UP_TIMEOUT_MS = 10_000;
 const UNCHANGED = 'what was stored before is unchanged';
 
 export interface S3StoreOptions {
@@ -53,6 +58,8 @@ export interface S3StoreOptions {
   /** How the parts of a large object are tried again; everything else is made once. */
   readonly partRetries?: RetryPolicy | undefined;
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Finds the addresses of host names; default: the system does. */
+  readonly lookup?: LookupFunction | undefined;
 }
 
 /**
@@ -80,27 +87,19 @@ export class S3Store implements Store {
       maxConnections: options.maxConnections ?? 32,
       idleTimeoutMs: options.idleTimeoutMs,
       env: options.env,
+      lookup: options.lookup,
     });
-    this.#conditional = new ConditionalWrites((key, headers, requestOptions) =>
-      this.#connection.text(
-        {
-          method: 'PUT',
-          key: this.#fullKey(key),
-          headers: { ...headers, ...this.#writeHeaders() },
-          body: Buffer.from('Rivulet looks whether conditional writes work here.\n'),
-          action: this.#action('store', key),
-          options: requestOptions,
-        },
-        [304, 412, 501],
-      ),
-    );
+    this.#conditional = new ConditionalWrites((key, headers, requestOptions) => {
+      const body = Buffer.from('Rivulet looks whether conditional writes work here.\n');
+      return this.#putWhole(key, body, { ...headers, ...this.#writeHeaders() }, requestOptions, [304, 412, 501]);
+    });
   }
 
   /** Whether the store itself decides creates, so that of several creators one wins. Tried out at the first call. */
   conditionalWrites(options: RequestOptions = {}): Promise<boolean> {
     const key = `rivulet.probe-${randomBytes(6).toString('hex')}`;
     return this.#conditional.work(key, options, async () => {
-      await this.delete([key], options); // litter is no reason to fail
+      await this.delete([key], cleaningUp(options)).catch(() => undefined); // litter is no reason to fail
     });
   }
 
@@ -108,6 +107,7 @@ export class S3Store implements Store {
     checkPrefix(prefix);
     const action: S3Action = { what: `list ${this.#name(prefix)}`, permission: 's3:ListBucket' };
     let token: string | undefined;
+    let previous: string | undefined;
     do {
       const query = this.#listQuery(prefix, options.startAfter, token);
       const answer = await this.#connection.text({ method: 'GET', query, action, options });
@@ -116,6 +116,10 @@ export class S3Store implements Store {
       for (const { key, sizeBytes, modifiedMs } of page.objects) {
         options.signal?.throwIfAborted();
         const name = this.#ownKey(key, prefix);
+        if (previous !== undefined && compareKeys(previous, name) >= 0) throw disordered(action, previous, name);
+        previous = name;
+        // Not every store knows start-after.
+        if (options.startAfter !== undefined && compareKeys(name, options.startAfter) <= 0) continue;
         // Consoles make empty objects with a slash at the end, and call them folders.
         if (name !== '' && !name.endsWith('/')) yield { key: name, sizeBytes, modifiedMs };
       }
@@ -138,7 +142,8 @@ export class S3Store implements Store {
         key: this.#fullKey(key),
         headers: {
           ...(!isWhole && { Range: `bytes=${offset}-${last}` }),
-          ...(version !== undefined && { 'If-Match': version }),
+          // A weak ETag matches nothing, not even itself: it is compared here alone.
+          ...(version !== undefined && !version.startsWith('W/') && { 'If-Match': version }),
           ...this.#keyHeaders(),
         },
         action,
@@ -147,18 +152,25 @@ export class S3Store implements Store {
       [412, 416],
     );
     const status = response.statusCode ?? 0;
-    if (status === 416 || status === 412 || length === 0) {
-      response.destroy();
+    try {
       if (status === 412) throw replaced(action);
-      return NOTHING;
-    }
-    if (!isWhole && status !== 206 && offset > 0) {
+      if (status !== 416) this.#checkIsObject(action, response, version);
+      if (status === 416 || length === 0) {
+        response.destroy();
+        return NOTHING;
+      }
+      const { expectedBytes, skipsAll } = bytesOfAnswer(response, offset, action);
+      if (skipsAll) {
+        response.destroy();
+        return NOTHING;
+      }
+      const { signal } = options;
+      const { place } = this.#connection;
+      return new S3Reader({ response, place, action, signal, expectedBytes, limitBytes: length });
+    } catch (error) {
       response.destroy();
-      throw new StoreError('permanent', {
-        message: `cannot ${action.what}: the server does not give ranges of objects`,
-      });
+      throw error;
     }
-    return new S3Reader(response, this.#connection.place, action, options.signal);
   }
 
   async put(key: string, body: PutBody, options: PutOptions = {}): Promise<ObjectInfo> {
@@ -197,11 +209,14 @@ export class S3Store implements Store {
         answers.set(key, error);
       }
     }
-    for (let at = 0; at < asked.length; at += MAX_DELETE_KEYS) {
+    const inBatches = asked.filter((key) => isInXml(this.#fullKey(key)));
+    const singly = asked.filter((key) => !isInXml(this.#fullKey(key)));
+    for (let at = 0; at < inBatches.length; at += MAX_DELETE_KEYS) {
       options.signal?.throwIfAborted();
-      const batch = asked.slice(at, at + MAX_DELETE_KEYS);
+      const batch = inBatches.slice(at, at + MAX_DELETE_KEYS);
       for (const [key, error] of await this.#deleteBatch(batch, options)) answers.set(key, error);
     }
+    for (const [key, error] of await this.#deleteSingly(singly, options)) answers.set(key, error);
     return keys.map((key) => ({ key, error: answers.get(key) }));
   }
 
@@ -230,7 +245,7 @@ export class S3Store implements Store {
 
   #action(verb: 'read' | 'store' | 'delete', key: string): S3Action {
     const what = `${verb} ${this.#name(key)}`;
-    if (verb === 'read') return { what, permission: 's3:GetObject' };
+    if (verb === 'read') return { what, permission: 's3:GetObject', mayBeMissing: true };
     if (verb === 'store') return { what, permission: 's3:PutObject', kept: UNCHANGED };
     return { what, permission: 's3:DeleteObject', kept: 'it is still stored' };
   }
@@ -248,7 +263,13 @@ export class S3Store implements Store {
   }
 
   #foreign(action: S3Action, answer: TextAnswer): StoreError {
-    return foreignAnswer(this.#connection.place, action, answerOf(answer));
+    return foreignAnswer(this.#connection.place, action, this.#connection.described(answer));
+  }
+
+  /** S3 names the version of each object it gives; a web page comes without, or is not the version asked for. */
+  #checkIsObject(action: S3Action, { statusCode = 0, headers }: IncomingMessage, version: string | undefined): void {
+    if (headers.etag === undefined) throw this.#foreign(action, { status: statusCode, headers, body: '' });
+    if (version !== undefined && headers.etag !== version) throw replaced(action);
   }
 
   // ---- Writing ----
@@ -270,21 +291,22 @@ export class S3Store implements Store {
     return status !== 404;
   }
 
-  #putWhole(
+  async #putWhole(
     key: string,
     body: Uint8Array,
     headers: Readonly<Record<string, string>>,
     options: RequestOptions,
+    accept: readonly number[] = [],
   ): Promise<TextAnswer> {
     const digest = this.#location.signPayload ? {} : { 'Content-MD5': md5(body) };
-    return this.#connection.text({
-      method: 'PUT',
-      key: this.#fullKey(key),
-      headers: { ...headers, ...digest },
-      body,
-      action: this.#action('store', key),
-      options,
-    });
+    const action = this.#action('store', key);
+    const answer = await this.#connection.text(
+      { method: 'PUT', key: this.#fullKey(key), headers: { ...headers, ...digest }, body, action, options },
+      accept,
+    );
+    // The page of a portal is a 200, too: only what S3 stored has an ETag.
+    if (answer.status < 300 && !oneHeader(answer.headers.etag)) throw this.#foreign(action, answer);
+    return answer;
   }
 
   async #putInParts(
@@ -295,18 +317,21 @@ export class S3Store implements Store {
     condition: Readonly<Record<string, string>>,
     options: PutOptions,
   ): Promise<TextAnswer> {
-    await this.#sweepUploads(key);
+    await this.#sweepUploads(key, options);
     // Not every store that decides the condition for a whole object does so for one in parts.
     if (options.ifAbsent && (await this.#exists(key, options))) throw existsAlready(this.#action('store', key));
     const uploadId = await this.#beginUpload(key, headers, options);
     try {
-      const etags = await sendParts(source, partSizeBytes, this.#location.concurrency, {
-        part: (number, bytes) => this.#sendPart(key, uploadId, number, bytes, options),
-      });
+      const { concurrency } = this.#location;
+      const etags = await sendParts(
+        source,
+        { partSizeBytes, concurrency, signal: options.signal },
+        (number, bytes, signal) => this.#sendPart(key, uploadId, number, bytes, { ...options, signal }),
+      );
       if (options.ifAbsent && (await this.#exists(key, options))) throw existsAlready(this.#action('store', key));
       return await this.#completeUpload(key, uploadId, etags, condition, options);
     } catch (error) {
-      await this.#abortUpload(this.#fullKey(key), uploadId);
+      await this.#abortUpload(this.#fullKey(key), uploadId, options);
       throw error;
     }
   }
@@ -360,7 +385,7 @@ export class S3Store implements Store {
     options: RequestOptions,
   ): Promise<TextAnswer> {
     const action = this.#action('store', key);
-    const answer = await this.#connection.text({
+    const request = {
       method: 'POST',
       key: this.#fullKey(key),
       query: { uploadId },
@@ -368,23 +393,32 @@ export class S3Store implements Store {
       body: completionBody(etags),
       action,
       options,
+    } as const;
+    // All the parts are there: to send them again because this one request failed would be a pity.
+    const completed = await this.#retried(action, options, async () => {
+      const answer = await this.#connection.text(request, [404]);
+      if (answer.status === 404 || saysCompleted(answer.body)) return answer;
+      // It may take so long that the server begins its answer, a 200, before it knows.
+      throw readFault(answer.body)
+        ? answerError(this.#connection.place, action, { ...this.#connection.described(answer), status: 500 })
+        : this.#foreign(action, answer);
     });
-    if (saysCompleted(answer.body)) return answer;
-    // It may take so long that the server begins its answer, a 200, before it knows.
-    throw readFault(answer.body)
-      ? answerError(this.#connection.place, action, { ...answerOf(answer), status: 500 })
-      : this.#foreign(action, answer);
+    if (completed.status !== 404) return completed;
+    // Ended by somebody else, or by an attempt whose answer was lost: to ask again would not change it.
+    throw answerError(this.#connection.place, action, this.#connection.described(completed));
   }
 
   /** Removes the parts of an upload that came to nothing. Not to succeed is no reason to fail: the next sweep does it. */
-  async #abortUpload(fullKey: string, uploadId: string): Promise<void> {
+  async #abortUpload(fullKey: string, uploadId: string, options: RequestOptions): Promise<void> {
     const action: S3Action = { what: `end the upload of ${fullKey}`, permission: 's3:AbortMultipartUpload' };
-    const request = { method: 'DELETE', key: fullKey, query: { uploadId }, action, options: {} } as const;
+    const query = { uploadId };
+    const request = { method: 'DELETE', key: fullKey, query, action, options: cleaningUp(options) } as const;
     await this.#connection.text(request, [404]).catch(() => undefined);
   }
 
   /** Parts of uploads that a killed process left behind cost money, and no listing shows them. */
-  async #sweepUploads(key: string): Promise<void> {
+  async #sweepUploads(key: string, { signal, onRequest }: RequestOptions): Promise<void> {
+    const options = { signal, onRequest };
     if (this.#sweptUploads) return;
     this.#sweptUploads = true;
     const prefix = this.#location.keyPrefix;
@@ -392,11 +426,12 @@ export class S3Store implements Store {
       what: `list uploads of ${this.#name(key)}`,
       permission: 's3:ListBucketMultipartUploads',
     };
-    const request = { method: 'GET', query: { uploads: '', prefix }, action, options: {} } as const;
+    const request = { method: 'GET', query: { uploads: '', prefix }, action, options } as const;
     const answer = await this.#connection.text(request, [400, 403, 404, 501]).catch(() => undefined);
     for (const upload of answer?.status === 200 ? readUploads(answer.body) : []) {
       const isOurs = upload.key.startsWith(prefix) && Date.now() - upload.startedMs > ABANDONED_AFTER_MS;
-      if (isOurs) await this.#abortUpload(upload.key, upload.uploadId);
+      signal?.throwIfAborted();
+      if (isOurs) await this.#abortUpload(upload.key, upload.uploadId, options);
     }
   }
 
@@ -458,10 +493,10 @@ export class S3Store implements Store {
     if (answer.status >= 400) return this.#deleteSingly(keys, options);
     const results = readDeleteResult(answer.body);
     if (!results) throw this.#foreign(action, answer);
-    return new Map(keys.map((key) => [key, this.#deleteError(key, results.get(this.#fullKey(key)))]));
+    return new Map(keys.map((key) => [key, this.#deleteError(key, answer, results.get(this.#fullKey(key)))]));
   }
 
-  #deleteError(key: string, result: S3Fault | 'deleted' | undefined): StoreError | undefined {
+  #deleteError(key: string, answer: TextAnswer, result: S3Fault | 'deleted' | undefined): StoreError | undefined {
     if (result === 'deleted') return undefined;
     const action = this.#action('delete', key);
     if (result === undefined) {
@@ -470,8 +505,7 @@ export class S3Store implements Store {
       });
     }
     if (result.code === 'NoSuchKey') return undefined;
-    const body = `<Error><Code>${result.code}</Code></Error>`;
-    return answerError(this.#connection.place, action, { ...NO_ANSWER, status: 200, body });
+    return answerError(this.#connection.place, action, this.#connection.described(answer), result);
   }
 
   async #deleteSingly(
@@ -484,35 +518,38 @@ export class S3Store implements Store {
       for (let key = work.pop(); key !== undefined; key = work.pop()) {
         const action = this.#action('delete', key);
         try {
-          await this.#connection.text({ method: 'DELETE', key: this.#fullKey(key), action, options }, [404]);
+          await this.#deleteOne(key, action, options);
           results.set(key, undefined);
         } catch (error) {
-          if (!isStoreError(error, 'denied', 'transient', 'permanent', 'full')) throw error;
+          if (!(error instanceof StoreError)) throw error;
           results.set(key, error);
         }
       }
     };
-    await Promise.all(Array.from({ length: SINGLE_DELETES }, runner));
+    await Promise.all(Array.from({ length: Math.min(SINGLE_DELETES, keys.length) }, runner));
     return results;
+  }
+
+  async #deleteOne(key: string, action: S3Action, options: RequestOptions): Promise<void> {
+    const request = { method: 'DELETE', key: this.#fullKey(key), action, options } as const;
+    const answer = await this.#connection.text(request, [404]);
+    // Neither the page of a portal nor a bucket that is not there is a deleted object.
+    if (answer.body.trim() === '' || readFault(answer.body)?.code === 'NoSuchKey') return;
+    if (answer.status === 404) throw answerError(this.#connection.place, action, this.#connection.described(answer));
+    throw this.#foreign(action, answer);
   }
 }
 
-const NO_ANSWER: Omit<S3Answer, 'status' | 'body'> = {
-  requestId: undefined,
-  retryAfterMs: undefined,
-  serverMs: undefined,
-  region: undefined,
-  contentType: undefined,
-};
+/** For requests that tidy up: an abort ends them no more, time does. */
+function cleaningUp({ onRequest }: RequestOptions): RequestOptions {
+  return { onRequest, signal: AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS) };
+}
 
-function answerOf({ status, headers, body }: TextAnswer): S3Answer {
-  return {
-    ...NO_ANSWER,
-    status,
-    body,
-    requestId: oneHeader(headers['x-amz-request-id']),
-    contentType: headers['content-type'],
-  };
+function disordered({ what }: S3Action, previous: string, key: string): StoreError {
+  return new StoreError('permanent', {
+    message: `cannot ${what}: the server lists ${JSON.stringify(key)} after ${JSON.stringify(previous)}, and so not in order or not completely`,
+    next: 'use a bucket of a kind that lists its keys in order (directory buckets of S3 Express do not)',
+  });
 }
 
 function existsAlready(action: S3Action): StoreError {

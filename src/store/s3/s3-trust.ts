@@ -4,16 +4,18 @@ import { messageOf } from '../../base/errors.ts';
 import { StoreError } from '../store.ts';
 
 /**
- * The certificates (PEM) of all authorities that are trusted: Node's own and `NODE_EXTRA_CA_CERTS`, those of the system, and
+ * All authorities that are trusted: Node's own and `NODE_EXTRA_CA_CERTS`, those of the system, and
  * those of `files`, `AWS_CA_BUNDLE` and `SSL_CERT_FILE`. Throws when a file cannot be read or holds none: a security setting
- * is honoured, or it is an error.
+ * is honoured, or it is an error. Made once for all connections: they are some hundreds, and are read and compared otherwise
+ * for each connection and each request.
  */
-export async function trustedAuthorities(
+export function trustedAuthorities(
   files: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
-): Promise<string[]> {
+): tls.SecureContext {
   const named = [...files, env.AWS_CA_BUNDLE, env.SSL_CERT_FILE].filter((file): file is string => Boolean(file));
-  return [...tls.getCACertificates('default'), ...tls.getCACertificates('system'), ...named.map(readAuthorities)];
+  const known = [...tls.getCACertificates('default'), ...tls.getCACertificates('system')];
+  return tls.createSecureContext({ ca: [...known, ...named.map(readAuthorities)] });
 }
 
 function readAuthorities(file: string): string {
@@ -23,8 +25,13 @@ function readAuthorities(file: string): string {
   } catch (error) {
     throw unusable(file, messageOf(error));
   }
-  if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem;
-  throw unusable(file, 'it holds no certificate in PEM form');
+  if (!pem.includes('-----BEGIN CERTIFICATE-----')) throw unusable(file, 'it holds no certificate in PEM form');
+  try {
+    tls.createSecureContext({ ca: pem });
+  } catch (error) {
+    throw unusable(file, messageOf(error));
+  }
+  return pem;
 }
 
 function unusable(file: string, why: string): StoreError {

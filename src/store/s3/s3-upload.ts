@@ -72,26 +72,40 @@ export function partSizeFor(sizeBytes: number, configuredBytes: number): number 
   return least <= configuredBytes ? configuredBytes : Math.ceil(least / MIB) * MIB;
 }
 
-/** Requests of an upload in parts. */
-export interface PartsSink {
-  /** Sends part `number` (from 1); returns its ETag. */
-  part(number: number, bytes: Uint8Array): Promise<string>;
+/** Sends part `number` (from 1); returns its ETag. */
+export type SendPart = (number: number, bytes: Uint8Array, signal: AbortSignal) => Promise<string>;
+
+export interface PartsOptions {
+  readonly partSizeBytes: number;
+  /** Parts under way at a time. */
+  readonly concurrency: number;
+  readonly signal: AbortSignal | undefined;
 }
 
-/** Sends all parts of a body, some at a time; returns their ETags in order. */
-export async function sendParts(
-  source: BodySource,
-  partSizeBytes: number,
-  concurrency: number,
-  sink: PartsSink,
-): Promise<string[]> {
+/**
+ * Sends all parts of a body; returns their ETags in order. When one fails the others are ended, and none is under way any
+ * more when this rejects: a part that arrives after the end of its upload would stay, unseen and paid for.
+ */
+export async function sendParts(source: BodySource, options: PartsOptions, send: SendPart): Promise<string[]> {
+  const { partSizeBytes, concurrency } = options;
+  const stop = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  const failures: unknown[] = [];
   const count = Math.ceil(source.sizeBytes / partSizeBytes);
   const etags = new Array<string>(count);
   const numbers = Array.from({ length: count }, (_, index) => index + 1);
   await forEachLimited(numbers, concurrency, async (number, index) => {
-    const offset = index * partSizeBytes;
-    const bytes = await source.read(offset, Math.min(partSizeBytes, source.sizeBytes - offset));
-    etags[index] = await sink.part(number, bytes);
+    if (signal.aborted) return;
+    try {
+      const offset = index * partSizeBytes;
+      const bytes = await source.read(offset, Math.min(partSizeBytes, source.sizeBytes - offset));
+      etags[index] = await send(number, bytes, signal);
+    } catch (error) {
+      failures.push(error);
+      stop.abort(error);
+    }
   });
+  options.signal?.throwIfAborted();
+  if (failures.length > 0) throw failures[0];
   return etags;
 }

@@ -141,6 +141,12 @@ export function readUploads(xml: string): readonly AbandonedUpload[] {
   });
 }
 
+/** XML 1.0 has no way at all to write most control characters, and two others. */
+export function isInXml(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return !/[\0-\x08\v\f\x0e-\x1f\ufffe\uffff]/.test(text);
+}
+
 export function deleteBody(keys: readonly string[]): Uint8Array {
   const objects = keys.map((key) => `<Object><Key>${escapeXml(key)}</Key></Object>`).join('');
   return Buffer.from(`<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${objects}</Delete>`);
@@ -162,7 +168,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&apos;',
 };
 
-/** XML 1.0 cannot hold most control characters at all, and reads a carriage return as a line feed. */
+/** A parser reads a carriage return as a line feed, and may tidy up the white space at both ends. */
 function escapeXml(text: string): string {
   return text.replace(/[<>&"'\r\n\t]/g, (char) => ENTITIES[char] ?? `&#${char.charCodeAt(0)};`);
 }

@@ -53,7 +53,7 @@ export class RetryingStore implements Store {
         ...options,
         offset: (options.offset ?? 0) + offset,
         length: options.length === undefined ? undefined : options.length - offset,
-        version,
+        version: version ?? options.version,
       }),
     );
   }
