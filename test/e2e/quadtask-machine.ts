@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -105,6 +105,7 @@ export class Machine {
   readonly #options: MachineOptions;
   readonly #folder: string;
   readonly #address = ownAddress();
+  readonly #config: string;
   /** What `/app` is there. */
   readonly #app: string;
   /** What `/app/data` is there. */
@@ -115,7 +116,9 @@ export class Machine {
     this.#options = options;
     this.#folder = workFolder(t);
     this.#app = join(this.#folder, 'app');
+    this.#config = join(this.#folder, 'litestream.yml');
     cpSync(EXAMPLE, this.#app, { recursive: true });
+    renameSync(join(this.#app, 'litestream.yml'), this.#config);
     this.data = join(this.#app, 'data');
     for (const folder of [this.data, join(this.#folder, 'root'), join(this.#folder, 'bin')]) mkdirSync(folder);
     symlinkSync(RIVULET, join(this.#folder, 'bin', 'litestream'));
@@ -136,14 +139,13 @@ ${options.runner.script}
 
   /** Changes the configuration of the example. */
   editConfig(from: string, to: string): void {
-    const config = join(this.#app, 'litestream.yml');
-    writeFileSync(config, readFileSync(config, 'utf8').replace(from, to));
+    writeFileSync(this.#config, readFileSync(this.#config, 'utf8').replace(from, to));
   }
 
   /** Starts the container's entrypoint. */
   start(environment: string, credentials: Credentials = this.#options.server): TestProcess {
     const root = join(this.#folder, 'root');
-    const places = [root, this.#app, join(this.#folder, 'hosts'), join(this.#app, 'litestream.yml')];
+    const places = [root, this.#app, join(this.#folder, 'hosts'), this.#config];
     const args = ['-m', 'sh', '-c', WITH_A_ROOT_OF_ITS_OWN, 'sh', ...places, './entrypoint.sh'];
     return new TestProcess(this.#t, pathOf(UNSHARE), args, {
       env: {
