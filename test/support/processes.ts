@@ -187,7 +187,7 @@ export async function eventually<T>(
 
 export { sleep };
 
-const FOREIGN_VARIABLES = /^(RIVULET_|LITESTREAM_|NODE_TEST_|LOG_LEVEL$|AWS_CA_BUNDLE$)/;
+const FOREIGN_VARIABLES = /^(RIVULET_|LITESTREAM_|AWS_|NODE_TEST_|LOG_LEVEL$)/;
 
 function environment(changes: ProcessOptions['env'] = {}): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(([name]) => !FOREIGN_VARIABLES.test(name));
