@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 import { hasCode } from './errors.ts';
 
 /** fsync of a folder: makes creations, renames and removals in it durable. */
@@ -63,6 +64,16 @@ export function writeFully(fd: number, bytes: Uint8Array, position: number | nul
   let done = 0;
   while (done < bytes.length) {
     done += fs.writeSync(fd, bytes, done, bytes.length - done, position === null ? null : position + done);
+  }
+}
+
+const write = promisify(fs.write);
+
+/** As {@link writeFully}, on another thread: `bytes` must stay as they are until it resolves. */
+export async function writeFullyInBackground(fd: number, bytes: Uint8Array, position: number): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    done += (await write(fd, bytes, done, bytes.length - done, position + done)).bytesWritten;
   }
 }
 

@@ -155,16 +155,11 @@ export interface SharedKernel {
   readonly memory: unknown;
 }
 
-/** Kernels on the memory of another thread, which alone gives out pieces of it. */
-export interface AttachedKernel extends Pick<Kernel, 'fn'> {
-  readonly memory: ArrayBufferLike;
-}
-
-export function attachKernel(shared: SharedKernel): AttachedKernel {
+/** Kernels that work on the memory of another thread, which alone gives out pieces of it. */
+export function attachKernel(shared: SharedKernel): Pick<Kernel, 'fn'> {
   const memory = shared.memory as WebAssembly.Memory; // Kernel.share put it there
   const instance = new WebAssembly.Instance(new WebAssembly.Module(shared.code), { env: { memory } });
-  // the build exports exactly these
-  return { fn: instance.exports as unknown as Exports, memory: memory.buffer };
+  return { fn: instance.exports as unknown as Exports }; // the build exports exactly these
 }
 
 /** Powers of two and the three steps between them: few classes, so regions are found again, and at most a quarter is lost. */

@@ -1,12 +1,9 @@
-import { assert } from '../base/errors.ts';
 import { kernel, type Region } from '../kernel/kernel.ts';
 import { pageFault } from '../ltx/decoder.ts';
 import { PageBatch } from '../ltx/page-batch.ts';
 import type { LtxFileInfo } from '../replica/replica.ts';
 import { DamagedFile } from './damage.ts';
 import type { FrameRange, PageMap } from './page-map.ts';
-import { decodeJob, type PlaceJob } from './place-job.ts';
-import { PlacingThread } from './placing-thread.ts';
 import type { PlannedIndex } from './planned-file.ts';
 import { type Fetched, type PrefetchOptions, prefetch } from './prefetch.ts';
 import { type ReadContext, readRange } from './range-reader.ts';
@@ -47,87 +44,58 @@ export async function fetchPages(job: ExactFetch): Promise<void> {
     await placer.placeAll(range);
     job.onPages(range.piece.count * job.pageSize);
   }
+  await placer.end();
 }
 
-/** Less than this is placed before another thread has started. */
-const THREAD_FROM_BYTES = 16 * 1024 * 1024;
-
-/** Memory for a batch on its way from frames to the file. */
-class PlaceSlot {
-  readonly batch: PageBatch;
-  readonly offsets: Region;
-  readonly lengths: Region;
-  readonly info: Region = kernel().allocate(16);
-  /** Resolves when its pages are in the file. */
-  done: Promise<void> = Promise.resolve();
-
-  constructor(pageSize: number) {
-    this.batch = new PageBatch(pageSize);
-    this.offsets = kernel().allocate(this.batch.capacity * 4);
-    this.lengths = kernel().allocate(this.batch.capacity * 4);
-  }
-
-  job(source: Region, count: number): PlaceJob {
-    const { batch } = this;
-    return {
-      source: source.pointer,
-      offsets: this.offsets.pointer,
-      lengths: this.lengths.pointer,
-      pgnos: batch.pgnosRegion.pointer,
-      count,
-      pages: batch.pages.pointer,
-      pageSize: batch.pageSize,
-      hashes: batch.hashesRegion.pointer,
-      info: this.info.pointer,
-    };
-  }
-
-  [Symbol.dispose](): void {
-    for (const held of [this.batch, this.offsets, this.lengths, this.info]) held[Symbol.dispose]();
-  }
-}
-
-/** Decodes page frames that lie in kernel memory and places the pages, on a thread of its own where there are many. */
+/** Decodes page frames that lie in kernel memory and places the pages: while one batch is written, the next one is decoded. */
 class FramePlacer {
   readonly #job: ExactFetch;
-  readonly #slots: readonly PlaceSlot[];
-  readonly #thread: PlacingThread | undefined;
+  #batch: PageBatch;
+  /** The one that is being written. */
+  #other: PageBatch;
+  #writing: Promise<void> = Promise.resolve();
+  readonly #offsets: Region;
+  readonly #lengths: Region;
+  readonly #info: Region = kernel().allocate(16);
 
   constructor(job: ExactFetch) {
     this.#job = job;
-    const storedBytes = job.files.reduce((sum, { file }) => sum + file.sizeBytes, 0);
-    this.#thread = storedBytes >= THREAD_FROM_BYTES ? new PlacingThread(job.staged.fd) : undefined;
-    // One is worked on while the next one is filled.
-    this.#slots = [new PlaceSlot(job.pageSize), new PlaceSlot(job.pageSize)];
+    this.#batch = new PageBatch(job.pageSize);
+    this.#other = new PageBatch(job.pageSize);
+    this.#offsets = kernel().allocate(this.#batch.capacity * 4);
+    this.#lengths = kernel().allocate(this.#batch.capacity * 4);
   }
 
-  /** Resolves when all pages of the range are in the file; its memory is free again then. */
   async placeAll({ piece, region }: Fetched<FrameRange>): Promise<void> {
-    let turn = 0;
-    for (let done = 0; done < piece.count; turn++) {
-      const slot = this.#slots[turn % this.#slots.length];
-      assert(slot, 'a placer has slots');
-      await slot.done;
-      const count = Math.min(slot.batch.capacity, piece.count - done);
-      this.#list(slot, piece, piece.first + done, count);
-      slot.done = this.#place(slot, piece, region, count);
-      slot.done.catch(() => undefined); // it is awaited below, perhaps after another one has failed
-      done += count;
+    for (let done = 0; done < piece.count; done += this.#batch.capacity) {
+      const count = Math.min(this.#batch.capacity, piece.count - done);
+      this.#list(piece, piece.first + done, count);
+      this.#decode(piece, region, count);
+      await this.#writing;
+      this.#writing = this.#job.staged.placeInBackground(this.#batch, count);
+      this.#writing.catch(() => undefined); // it is awaited before the next one, or at the end
+      [this.#batch, this.#other] = [this.#other, this.#batch];
     }
-    await Promise.all(this.#slots.map(({ done }) => done));
+  }
+
+  /** Resolves when all pages are written. */
+  end(): Promise<void> {
+    return this.#writing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#thread?.[Symbol.asyncDispose]();
-    for (const slot of this.#slots) slot[Symbol.dispose]();
+    // However this ends, memory that is being written from is not given back.
+    await this.#writing.catch(() => undefined);
+    const regions = [this.#offsets, this.#lengths, this.#info];
+    for (const held of [this.#batch, this.#other, ...regions]) held[Symbol.dispose]();
   }
 
   /** Writes down for the kernel which frames to decode: `count` from place `first` of the map's order. */
-  #list(slot: PlaceSlot, piece: FrameRange, first: number, count: number): void {
+  #list(piece: FrameRange, first: number, count: number): void {
     const { map } = this.#job;
-    const { pgnos } = slot.batch;
-    const offsets = slot.offsets.u32;
-    const lengths = slot.lengths.u32;
+    const { pgnos } = this.#batch;
+    const offsets = this.#offsets.u32;
+    const lengths = this.#lengths.u32;
     for (let i = 0; i < count; i++) {
       pgnos[i] = map.pgnoAt(first + i);
       offsets[i] = map.offsetAt(first + i) - piece.offset;
@@ -135,27 +103,21 @@ class FramePlacer {
     }
   }
 
-  async #place(slot: PlaceSlot, piece: FrameRange, source: Region, count: number): Promise<void> {
-    const { staged } = this.#job;
-    const { batch } = slot;
-    const job = slot.job(source, count);
-    if (!this.#thread?.isUp) {
-      this.#check(decodeJob(kernel(), job), slot, piece, count);
-      staged.place(batch, count);
-      return;
-    }
-    const answer = await this.#thread.run(job);
-    if ('writeError' in answer) {
-      const { message, code } = answer.writeError;
-      throw staged.writeFailed(Object.assign(new Error(message), { code }), count * batch.pageSize);
-    }
-    this.#check(answer.decoded, slot, piece, count);
-    staged.placedElsewhere(batch, count);
-  }
-
-  #check(decoded: number, { batch, info }: PlaceSlot, piece: FrameRange, count: number): void {
+  #decode(piece: FrameRange, source: Region, count: number): void {
+    const batch = this.#batch;
+    const decoded = kernel().fn.decode_list(
+      source.pointer,
+      this.#offsets.pointer,
+      this.#lengths.pointer,
+      batch.pgnosRegion.pointer,
+      count,
+      batch.pages.pointer,
+      batch.pageSize,
+      batch.hashesRegion.pointer,
+      this.#info.pointer,
+    );
     if (decoded === count) return;
-    const verdict = (info.u32[0] ?? 0) | 0; // signed
+    const verdict = (this.#info.u32[0] ?? 0) | 0; // signed
     const file = this.#job.files[piece.file]?.file;
     const fault = pageFault(verdict, batch.pgnos[-decoded - 1] ?? 0);
     throw file ? new DamagedFile(file, fault) : fault;

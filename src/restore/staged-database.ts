@@ -1,8 +1,7 @@
 import * as fs from 'node:fs';
-import { stagingPath, writeFully } from '../base/durable-file.ts';
+import { stagingPath, writeFully, writeFullyInBackground } from '../base/durable-file.ts';
 import { DISK_FULL_CODES, hasCode, RivuletError } from '../base/errors.ts';
 import type { PageBatch } from '../ltx/page-batch.ts';
-import { runsOf } from './place-job.ts';
 import type { FileOwner } from './target.ts';
 
 /** Permissions of a database that replaces none, before the umask: what SQLite gives to a database that it creates. */
@@ -10,6 +9,15 @@ const NEW_DATABASE_MODE = 0o644;
 
 /** After so many bytes the disk is set to work, while more are fetched: it then has little left to do at the end. */
 const FLUSH_AHEAD_BYTES = 64 * 1024 * 1024;
+
+/** Shorter rows of pages are written at once: to hand them to another thread would take longer. */
+const BACKGROUND_BYTES = 64 * 1024;
+
+/** Pages in a row: their place in a batch, and how many. */
+interface Run {
+  readonly from: number;
+  readonly count: number;
+}
 
 /** The database in the making: a file beside the target, so that it can be renamed there. */
 export class StagedDatabase {
@@ -64,28 +72,34 @@ export class StagedDatabase {
 
   /** Writes those of the first `count` pages of a batch for which `wanted` holds; pages in a row go in one write. */
   place(batch: PageBatch, count: number, wanted?: (pgno: number) => boolean): void {
-    for (const { from, count: length } of runsOf(batch.pgnos, count, wanted)) {
-      const bytes = batch.slice(from, length);
-      const position = ((batch.pgnos[from] ?? 0) - 1) * batch.pageSize;
-      this.#writing(bytes.length, () => writeFully(this.#fd, bytes, position));
-      this.#count(batch, from, length);
+    for (const run of this.#runs(batch, count, wanted)) this.#writeRun(batch, run);
+  }
+
+  /** Writes the first `count` pages of a batch, long rows of them in the background: until then the batch must stay as it is. */
+  async placeInBackground(batch: PageBatch, count: number): Promise<void> {
+    for (const run of this.#runs(batch, count)) {
+      if (run.count * batch.pageSize < BACKGROUND_BYTES) this.#writeRun(batch, run);
+      else await this.#writeRunInBackground(batch, run);
     }
   }
 
-  /** Counts in the first `count` pages of a batch that another thread has written. */
-  placedElsewhere(batch: PageBatch, count: number): void {
-    this.#count(batch, 0, count);
-  }
-
-  /** The error for a write by another thread that failed. */
-  writeFailed(error: unknown, sizeBytes: number): unknown {
-    return this.#explained(error, sizeBytes);
-  }
-
-  #count(batch: PageBatch, from: number, count: number): void {
-    for (let i = from; i < from + count; i++) this.#checksum ^= batch.hashes[i] ?? 0n;
-    this.#placed += count;
-    this.#flushAhead(count * batch.pageSize);
+  /** Pages in a row, of those for which `wanted` holds. Counts their hashes in. */
+  *#runs(batch: PageBatch, count: number, wanted?: (pgno: number) => boolean): Generator<Run> {
+    let from = 0;
+    let length = 0;
+    for (let i = 0; i < count; i++) {
+      const pgno = batch.pgnos[i] ?? 0;
+      const isWanted = !wanted || wanted(pgno);
+      if (length > 0 && (!isWanted || pgno !== (batch.pgnos[i - 1] ?? 0) + 1)) {
+        yield { from, count: length };
+        length = 0;
+      }
+      if (!isWanted) continue;
+      if (length === 0) from = i;
+      length++;
+      this.#checksum ^= batch.hashes[i] ?? 0n;
+    }
+    if (length > 0) yield { from, count: length };
   }
 
   /** Makes what was written durable. The file stays readable meanwhile. */
@@ -119,6 +133,27 @@ export class StagedDatabase {
     this.#close();
     fs.rmSync(this.path, { force: true });
     staging.delete(this.path);
+  }
+
+  #writeRun(batch: PageBatch, { from, count }: Run): void {
+    const bytes = batch.slice(from, count);
+    this.#writing(bytes.length, () => writeFully(this.#fd, bytes, positionOf(batch, from)));
+    this.#wrote(count, bytes.length);
+  }
+
+  async #writeRunInBackground(batch: PageBatch, { from, count }: Run): Promise<void> {
+    const bytes = batch.slice(from, count);
+    try {
+      await writeFullyInBackground(this.#fd, bytes, positionOf(batch, from));
+    } catch (error) {
+      throw this.#explained(error, bytes.length);
+    }
+    this.#wrote(count, bytes.length);
+  }
+
+  #wrote(pageCount: number, bytes: number): void {
+    this.#placed += pageCount;
+    this.#flushAhead(bytes);
   }
 
   /** Never more than one at a time, and the file is not closed before it has ended. */
@@ -168,6 +203,11 @@ export class StagedDatabase {
     if (process.geteuid?.() === 0) fs.fchownSync(this.#fd, owner.uid, owner.gid);
     fs.fchmodSync(this.#fd, owner.mode);
   }
+}
+
+/** Where in the file the page at this place of a batch belongs. */
+function positionOf(batch: PageBatch, index: number): number {
+  return ((batch.pgnos[index] ?? 0) - 1) * batch.pageSize;
 }
 
 /** Files that restores of this process are writing. */

@@ -572,11 +572,16 @@ for (const withSums of [true, false]) {
   test(`a disk that does not give back what was written is found out (${withSums ? 'our' : "Litestream's"} files)`, async (t) => {
     const history = historyOf(3, 40, withSums);
     const { restore, assertNothingLeft } = setUp(t, history);
-    const { place } = StagedDatabase.prototype;
-    t.after(() => Object.assign(StagedDatabase.prototype, { place }));
+    const { place, placeInBackground } = StagedDatabase.prototype;
+    t.after(() => Object.assign(StagedDatabase.prototype, { place, placeInBackground }));
+    const spoil = ({ fd }: StagedDatabase): void => void fs.writeSync(fd, Buffer.from('x'), 0, 1, 5 * PAGE_SIZE + 7);
     StagedDatabase.prototype.place = function (this: StagedDatabase, ...rest) {
       place.apply(this, rest);
-      fs.writeSync(this.fd, Buffer.from('x'), 0, 1, 5 * PAGE_SIZE + 7);
+      spoil(this);
+    };
+    StagedDatabase.prototype.placeInBackground = async function (this: StagedDatabase, ...rest) {
+      await placeInBackground.apply(this, rest);
+      spoil(this);
     };
     await assert.rejects(restore(), { code: 'READ_BACK_DIFFERS' });
     assertNothingLeft();
