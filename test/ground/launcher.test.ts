@@ -118,7 +118,11 @@ for (const shell of SHELLS) {
         const RIVULET_NODE = fakeNode(join(folder, 'node'), version);
         const { status, stdout, stderr } = launch(shell, launcher, { ...bare, RIVULET_NODE });
         assert.equal(status, fitting.includes(version) ? 0 : 1, version);
-        if (status === 0) assert.match(stdout, new RegExp(`^${version} --disable-warning=ExperimentalWarning --max-semi-space-size=1 /`));
+        if (status === 0)
+          assert.match(
+            stdout,
+            new RegExp(`^${version} --disable-warning=ExperimentalWarning --max-semi-space-size=1 /`),
+          );
         else assert.match(stderr, /^Error: RIVULET_NODE=.* is .*; Rivulet needs Node.js 24.15 or later, or 22.22.3/);
       }
     });
