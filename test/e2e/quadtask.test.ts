@@ -7,6 +7,7 @@ import { GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { RGW, RgwServer, s3Server, startRgw } from '../servers/rgw.ts';
 import type { Credentials } from '../servers/s3-server.ts';
 import { undoAfter } from '../support/processes.ts';
+import { usesSecret } from '../support/test-record.ts';
 import { assertClearError, assertNoInsides, skipWithout, UNSHARE } from '../support/tools.ts';
 import { EXAMPLE, FASTAPI, FASTAPI_APPLICATION, Machine, NODE_APPLICATION, s3ExampleCom } from './quadtask-machine.ts';
 
@@ -107,7 +108,7 @@ describe('where the replica cannot be looked up, the application is not started 
   skip: skipWithout(RGW, UNSHARE),
   concurrency: 2,
 }, () => {
-  const SECRET = 'not-the-secret-of-anybody';
+  const SECRET = usesSecret('not-the-secret-of-anybody');
 
   for (const { wrong, message, arrange } of [
     {

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PutBucketPolicyCommand } from '@aws-sdk/client-s3';
+import { usesSecret } from '../support/test-record.ts';
 import { onPath, type Tool } from '../support/tools.ts';
 import { makeCertificate } from './certificate.ts';
 import { answers, Daemons, freePort, runTool } from './daemons.ts';
@@ -214,7 +215,7 @@ async function nameHosts(env: Readonly<Record<string, string>>): Promise<void> {
 
 function newCredentials(): Credentials {
   const accessKeyId = randomBytes(10).toString('hex').toUpperCase();
-  return { accessKeyId, secretAccessKey: randomBytes(20).toString('hex') };
+  return { accessKeyId, secretAccessKey: usesSecret(randomBytes(20).toString('hex')) };
 }
 
 async function addUser(configFile: string, id: string, user: Credentials): Promise<void> {
