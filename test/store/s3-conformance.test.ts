@@ -1,15 +1,9 @@
-import type { LookupFunction } from 'node:net';
 import { Secret } from '../../src/base/secret.ts';
 import type { S3Location } from '../../src/config/s3-location.ts';
 import { S3Store } from '../../src/store/s3/s3-store.ts';
 import { FakeS3, type FakeS3Options } from '../support/fake-s3.ts';
+import { toLoopback } from '../support/loopback.ts';
 import { conformance, type Supports } from './conformance.ts';
-
-/** Every host is this machine. */
-const toLoopback: LookupFunction = (_, options, done) => {
-  if (options.all) done(null, [{ address: '127.0.0.1', family: 4 }]);
-  else done(null, '127.0.0.1', 4);
-};
 
 const CUSTOMER_KEY = Buffer.alloc(32, 'k').toString('base64');
 

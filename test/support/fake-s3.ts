@@ -164,7 +164,7 @@ export class FakeS3 {
     const { region = REGION, keys = [KEY], requiredHeader, wrongRegion = 'malformed' } = this.#options;
     const fullPath = this.#pathInBucket(request);
     const query = new Map(queryOf(request.path));
-    const key = percentDecoded(fullPath ?? '').toString();
+    const key = percentDecoded(fullPath ?? '(of another bucket)').toString();
     const call: S3Call = { ...request, operation: operationOf(request.method, key, query), key, query };
     this.calls.push(call);
     const instead = await this.instead?.(call);

@@ -19,7 +19,7 @@ export interface ScriptedAnswer {
   /** What `Content-Length` says; default: what is true. `chunked`: there is none. */
   readonly length?: number | 'chunked' | undefined;
   /** What comes after the body: the end of the answer, a cut connection, or nothing until this resolves. */
-  readonly then?: 'end' | 'cut' | Promise<unknown> | undefined;
+  readonly ending?: 'end' | 'cut' | Promise<unknown> | undefined;
 }
 
 /** What to do with a request: answer it, cut the connection, reset it, or never answer. */
@@ -148,7 +148,7 @@ async function perform(act: Act, socket: Socket, response: http.ServerResponse):
   if (act === 'hang') return;
   if (act === 'cut') return void socket.destroy();
   if (act === 'reset') return void socket.resetAndDestroy();
-  const { status = 200, headers = {}, body = '', then = 'end' } = act;
+  const { status = 200, headers = {}, body = '', ending = 'end' } = act;
   const bytes = Buffer.from(body);
   const length = act.length ?? bytes.length;
   response.strictContentLength = false;
@@ -158,8 +158,8 @@ async function perform(act: Act, socket: Socket, response: http.ServerResponse):
   });
   if (bytes.length > 0 && response.req.method !== 'HEAD') await new Promise((sent) => response.write(bytes, sent));
   else response.flushHeaders();
-  if (then === 'cut') return void socket.end();
-  if (then !== 'end') await then;
+  if (ending === 'cut') return void socket.end();
+  if (ending !== 'end') await ending;
   response.end();
 }
 

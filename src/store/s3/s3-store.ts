@@ -123,6 +123,7 @@ export class S3Store implements Store {
         // Consoles make empty objects with a slash at the end, and call them folders.
         if (name !== '' && !name.endsWith('/')) yield { key: name, sizeBytes, modifiedMs };
       }
+      if (page.next !== undefined && page.next === token) throw repeated(action);
       token = page.next;
     } while (token !== undefined);
   }
@@ -543,6 +544,10 @@ export class S3Store implements Store {
 /** For requests that tidy up: an abort ends them no more, time does. */
 function cleaningUp({ onRequest }: RequestOptions): RequestOptions {
   return { onRequest, signal: AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS) };
+}
+
+function repeated({ what }: S3Action): StoreError {
+  return new StoreError('permanent', { message: `cannot ${what}: the server gives the same page again and again` });
 }
 
 function disordered({ what }: S3Action, previous: string, key: string): StoreError {

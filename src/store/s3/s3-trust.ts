@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as tls from 'node:tls';
 import { messageOf } from '../../base/errors.ts';
@@ -26,9 +27,10 @@ function readAuthorities(file: string): string {
   } catch (error) {
     throw unusable(file, messageOf(error));
   }
-  if (!pem.includes('-----BEGIN CERTIFICATE-----')) throw unusable(file, 'it holds no certificate in PEM form');
+  const certificates = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  if (certificates.length === 0) throw unusable(file, 'it holds no certificate in PEM form');
   try {
-    tls.createSecureContext({ ca: pem });
+    for (const certificate of certificates) new X509Certificate(certificate); // TLS would leave out what it cannot read
   } catch (error) {
     throw unusable(file, messageOf(error));
   }
