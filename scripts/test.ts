@@ -1,7 +1,8 @@
 // What `npm test` runs: formatting and lint, types, the import rules, then the tests.
 // Usage: npm test [-- WORD…]: only test files whose path contains one of the words.
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, globSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
@@ -9,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { RGW, SHARED_RGW, startRgw } from '../test/servers/rgw.ts';
 import type { S3Access, Started } from '../test/servers/s3-server.ts';
 import { SHARED_SWIFT, SWIFT, startSwift } from '../test/servers/swift.ts';
+import { recordOutput } from '../test/support/test-record.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const TEST_TIMEOUT_MS = 5 * 60_000;
@@ -194,9 +196,31 @@ async function runTests(files: readonly string[]): Promise<Outcome> {
     const isOfAllFiles = file === undefined;
     if (isOfAllFiles) tally.end({ ...counts }, success, durationMs);
   });
-  for await (const text of stream.compose(spec)) process.stdout.write(text);
+  for await (const text of stream.compose(spec)) {
+    process.stdout.write(text);
+    recordOutput('the report of the tests', String(text));
+  }
   clearTimeout(watchdog);
   return tally.outcome();
+}
+
+/** Searches all that the product printed, and the report itself, for every secret that it was given. */
+function searchForSecrets(folder: string): Outcome {
+  const linesOf = (file: string): unknown[] =>
+    existsSync(join(folder, file)) ? readFileSync(join(folder, file), 'utf8').trim().split('\n').map(parseJson) : [];
+  const secrets = [...new Set(linesOf('secrets'))].filter((secret) => typeof secret === 'string');
+  const outputs = linesOf('output').map((line) => ({ command: '', output: '', ...Object(line) }));
+  const betrayed = outputs.filter(({ output }) => secrets.some((secret) => String(output).includes(secret)));
+  const name = `no secret is printed (${secrets.length} secrets, ${outputs.length} outputs)`;
+  console.log(`${betrayed.length === 0 ? 'ok    ' : 'FAILED'} ${name}`);
+  return {
+    passed: betrayed.length === 0,
+    summary: betrayed.slice(0, 5).map(({ command }) => `FAILED a secret is printed by ${command}`),
+  };
+}
+
+function parseJson(line: string): unknown {
+  return JSON.parse(line);
 }
 
 const words = process.argv.slice(2);
@@ -207,6 +231,9 @@ const files = globSync('test/**/*.test.ts', { cwd: root })
 if (files.length === 0) throw new Error(`no test file has ${words.join(' or ')} in its path`);
 
 announceOutsidePrograms();
+const record = mkdtempSync(join(tmpdir(), 'rivulet-record-'));
+process.env.RIVULET_TEST_RECORD = record;
+process.once('exit', () => rmSync(record, { recursive: true, force: true }));
 const outcomes = [
   check(
     'format and lint (npx biome check --write)',
@@ -218,6 +245,7 @@ const outcomes = [
   check('types (npx tsc)', 'node_modules/typescript/bin/tsc', '--noEmit'),
   check('imports (node scripts/check-imports.ts)', 'scripts/check-imports.ts'),
   await withServers(files, () => runTests(files)),
+  searchForSecrets(record),
 ];
 const passed = outcomes.every((outcome) => outcome.passed);
 console.log(

@@ -24,7 +24,7 @@ const QUIET_MS = 400;
 /** Without commits for this long, wait for a file-system event instead of looking every {@link ACTIVE_POLL_MS}. */
 const IDLE_MS = 1000;
 /** Part of the sync interval after which a file is cut: the rest is for writing and storing it. */
-const CUT_AT = 0.8;
+const CUT_AT = 0.95;
 /** Pause after a handover that another reader kept from being complete. */
 const BLOCKED_HANDOVER_PAUSE_MS = 1000;
 /** Pauses between tries after an error. */

@@ -14,7 +14,7 @@ export interface ReplicaCheck {
 /** Tries the store of a database's replica. The database is not opened. */
 export async function checkReplica(database: DatabaseConfig): Promise<ReplicaCheck> {
   try {
-    const { store } = await openReplica(database.replica);
+    const { store } = await openReplica(database.replica, { limits: database.replica.limits });
     try {
       return { database, steps: await probeStore(store) };
     } finally {

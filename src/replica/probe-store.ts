@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { RivuletError } from '../base/errors.ts';
-import { isStoreError, readObject, type Store, StoreError } from '../store/store.ts';
+import { readObject, type Store, StoreError } from '../store/store.ts';
 
 /** One thing that a replica needs of its store, and whether the store does it. */
 export interface ProbeStep {
@@ -10,14 +10,6 @@ export interface ProbeStep {
   /** What is to be added to the policy of the bucket. */
   readonly missing?: string;
 }
-
-const ACTIONS: Readonly<Record<ProbeStep['name'], string>> = {
-  list: 's3:ListBucket',
-  write: 's3:PutObject',
-  'conditional write': 's3:PutObject',
-  read: 's3:GetObject',
-  delete: 's3:DeleteObject',
-};
 
 /**
  * Tries whether a store does all that a replica needs, with one small object under a name of its own, which is removed
@@ -35,7 +27,7 @@ export async function probeStore(store: Store): Promise<readonly ProbeStep[]> {
     await store.delete([key]).catch(() => []);
     return [list, write, skipped('conditional write'), skipped('read'), skipped('delete')];
   }
-  const conditional = await tryConditional(store, key, bytes);
+  const conditional = await tryConditional(store);
   const read = await step('read', async () => {
     const found = await readObject(store, key, bytes.length);
     if (bytes.equals(found)) return;
@@ -48,15 +40,12 @@ export async function probeStore(store: Store): Promise<readonly ProbeStep[]> {
   return [list, write, conditional, read, remove];
 }
 
-/** A store that takes a second create of one object, or does not know what that is, cannot tell two writers apart. */
-async function tryConditional(store: Store, key: string, bytes: Uint8Array): Promise<ProbeStep> {
+/** A store that does not decide creates cannot tell two writers apart. */
+async function tryConditional(store: Store): Promise<ProbeStep> {
   const name = 'conditional write';
   try {
-    await store.put(key, { bytes }, { ifAbsent: true });
-    return { name, outcome: 'not supported' };
+    return { name, outcome: (await store.conditionalWrites()) ? 'ok' : 'not supported' };
   } catch (error) {
-    if (isStoreError(error, 'exists')) return { name, outcome: 'ok' };
-    if (isStoreError(error, 'permanent')) return { name, outcome: 'not supported', error };
     return failed(name, error);
   }
 }
@@ -72,7 +61,8 @@ async function step(name: ProbeStep['name'], run: () => Promise<void>): Promise<
 
 function failed(name: ProbeStep['name'], error: unknown): ProbeStep {
   if (!(error instanceof RivuletError)) throw error;
-  return { name, outcome: 'failed', error, ...(isStoreError(error, 'denied') && { missing: ACTIONS[name] }) };
+  const missing = error instanceof StoreError ? error.permission : undefined;
+  return { name, outcome: 'failed', error, ...(missing !== undefined && { missing }) };
 }
 
 function skipped(name: ProbeStep['name']): ProbeStep {

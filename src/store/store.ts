@@ -88,6 +88,8 @@ export interface ReadableStore {
  * the answer was lost) all of the new one: never a part. A request that was aborted rejects with its signal's reason.
  */
 export interface Store extends ReadableStore {
+  /** Whether the store itself decides creates (`ifAbsent`), so that of several creators exactly one wins. */
+  conditionalWrites(options?: RequestOptions): Promise<boolean>;
   put(key: string, body: PutBody, options?: PutOptions): Promise<ObjectInfo>;
   /** Deletes keys; every key's own answer is in the result, in the order given. Throws only what is about no key. */
   delete(keys: readonly string[], options?: RequestOptions): Promise<DeleteResult[]>;
@@ -99,17 +101,25 @@ export interface Store extends ReadableStore {
  */
 export type StoreErrorKind = 'not-found' | 'exists' | 'denied' | 'full' | 'transient' | 'permanent';
 
+export interface StoreErrorDetails {
+  readonly retryAfterMs?: number | undefined;
+  readonly permission?: string | undefined;
+}
+
 /** A failed request to a store. Stores decide only the kind; whether and how to retry is up to wrappers. */
 export class StoreError extends RivuletError {
   override readonly name: string = 'StoreError';
   readonly kind: StoreErrorKind;
   /** How long the store asks to be left alone, ms; undefined: it did not ask. */
   readonly retryAfterMs: number | undefined;
+  /** What is not permitted, in the words of the store's policies: `s3:PutObject`; undefined: that is not why. */
+  readonly permission: string | undefined;
 
-  constructor(kind: StoreErrorKind, parts: Omit<ErrorParts, 'code'>, retryAfterMs?: number) {
+  constructor(kind: StoreErrorKind, parts: Omit<ErrorParts, 'code'>, details: StoreErrorDetails = {}) {
     super({ code: `STORE_${kind.replace('-', '_').toUpperCase()}`, ...parts });
     this.kind = kind;
-    this.retryAfterMs = retryAfterMs;
+    this.retryAfterMs = details.retryAfterMs;
+    this.permission = details.permission;
   }
 }
 

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { recordOutput } from '../support/test-record.ts';
 
 export interface CliResult {
   readonly status: number | null;
@@ -36,6 +37,9 @@ export function runCli(args: readonly string[], options: CliOptions = {}): Promi
   });
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (status) => resolve({ status, stdout, stderr }));
+    child.on('close', (status) => {
+      recordOutput(args.join(' '), stdout + stderr);
+      resolve({ status, stdout, stderr });
+    });
   });
 }

@@ -57,7 +57,7 @@ for (const shell of SHELLS) {
       const args = ['a b', '', '-x', '*', "it's", '$HOME', 'new\nline'];
       const result = said(launch(shell, launcher, env, args));
       assert.deepEqual(result.args, args);
-      assert.deepEqual(result.execArgv, ['--disable-warning=ExperimentalWarning']);
+      assert.deepEqual(result.execArgv, ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1']);
       assert.equal(result.cwd, '/');
       assert.equal(launch(shell, launcher, env, ['fail']).status, 3);
     });
@@ -118,7 +118,11 @@ for (const shell of SHELLS) {
         const RIVULET_NODE = fakeNode(join(folder, 'node'), version);
         const { status, stdout, stderr } = launch(shell, launcher, { ...bare, RIVULET_NODE });
         assert.equal(status, fitting.includes(version) ? 0 : 1, version);
-        if (status === 0) assert.match(stdout, new RegExp(`^${version} --disable-warning=ExperimentalWarning /`));
+        if (status === 0)
+          assert.match(
+            stdout,
+            new RegExp(`^${version} --disable-warning=ExperimentalWarning --max-semi-space-size=1 /`),
+          );
         else assert.match(stderr, /^Error: RIVULET_NODE=.* is .*; Rivulet needs Node.js 24.15 or later, or 22.22.3/);
       }
     });

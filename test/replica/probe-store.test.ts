@@ -44,7 +44,9 @@ test('each step fails by itself, and the permission that is missing is named', a
     ['delete', 'delete', 's3:DeleteObject'],
   ];
   for (const [verb, name, action] of cases) {
-    const { steps, outcomes, left } = await probe(t, [{ verb, kind: 'error-before', errorKind: 'denied' }]);
+    const { steps, outcomes, left } = await probe(t, [
+      { verb, kind: 'error-before', errorKind: 'denied', permission: action },
+    ]);
     assert.deepEqual(outcomes, but(name, 'failed'));
     const failed = steps.find(({ outcome }) => outcome === 'failed');
     assert.equal(failed?.missing, action);
@@ -54,7 +56,7 @@ test('each step fails by itself, and the permission that is missing is named', a
 });
 
 test('where nothing can be written the rest is skipped', async (t) => {
-  const rules: FaultRule[] = [{ verb: 'put', kind: 'error-before', errorKind: 'denied' }];
+  const rules: FaultRule[] = [{ verb: 'put', kind: 'error-before', errorKind: 'denied', permission: 's3:PutObject' }];
   const { steps, outcomes } = await probe(t, rules);
   const skipped = ['conditional write: skipped', 'read: skipped', 'delete: skipped'];
   assert.deepEqual(outcomes, ['list: ok', 'write: failed', ...skipped]);
@@ -77,6 +79,7 @@ test('a failure that is no refusal names no permission', async (t) => {
 function overwriting(store: Store): Store {
   return {
     url: store.url,
+    conditionalWrites: async () => false,
     list: (prefix, options) => store.list(prefix, options),
     open: (key, options) => store.open(key, options),
     put: (key: string, body: PutBody, options: PutOptions = {}) =>
@@ -95,6 +98,7 @@ test('a store that overwrites what it should not is found out', async (t) => {
 test('a store that gives back something else is found out', async (t) => {
   const corrupting = (store: Store): Store => ({
     ...overwriting(store),
+    conditionalWrites: async () => true,
     put: (key, body, options) =>
       store.put(key, 'bytes' in body ? { bytes: body.bytes.map((byte) => byte ^ 1) } : body, options),
   });

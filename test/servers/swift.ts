@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { usesSecret } from '../support/test-record.ts';
 import { onPath, type Tool } from '../support/tools.ts';
 import { answers, Daemons, freePort, runTool } from './daemons.ts';
 import { type S3Access, S3Server, type Started, sharedAccess } from './s3-server.ts';
@@ -52,13 +54,17 @@ async function startServers(daemons: Daemons): Promise<S3Access> {
     startPython(daemons, `${store}-server`, settings);
   }
   const memcachedPort = await freePort();
+  const secretAccessKey = usesSecret(randomBytes(20).toString('hex'));
   daemons.start('memcached', 'memcached', ['-u', userInfo().username, '-l', '127.0.0.1', '-p', String(memcachedPort)]);
   const port = await freePort();
-  writeFileSync(join(settings, 'proxy-server.conf'), `${serverDefaults(settings, port)}${proxyConf(memcachedPort)}`);
+  writeFileSync(
+    join(settings, 'proxy-server.conf'),
+    `${serverDefaults(settings, port)}${proxyConf(memcachedPort, secretAccessKey)}`,
+  );
   startPython(daemons, 'proxy-server', settings);
   const endpoint = `http://127.0.0.1:${port}`;
   await daemons.until('Swift answers', () => answers(`${endpoint}/info`));
-  return { endpoint, region: 'us-east-1', accessKeyId: 'test:tester', secretAccessKey: 'testing' };
+  return { endpoint, region: 'us-east-1', accessKeyId: 'test:tester', secretAccessKey };
 }
 
 /** Swift looks for its `swift.conf` in /etc only, unless it is told otherwise from inside. */
@@ -114,7 +120,7 @@ use = egg:swift#${store}
 `;
 }
 
-function proxyConf(memcachedPort: number): string {
+function proxyConf(memcachedPort: number, secret: string): string {
   return `[pipeline:main]
 pipeline = catch_errors cache s3api tempauth bulk slo symlink copy versioned_writes proxy-server
 [app:proxy-server]
@@ -131,7 +137,7 @@ location = us-east-1
 check_bucket_owner = false
 [filter:tempauth]
 use = egg:swift#tempauth
-user_test_tester = testing .admin
+user_test_tester = ${secret} .admin
 [filter:bulk]
 use = egg:swift#bulk
 [filter:slo]

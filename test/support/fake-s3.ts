@@ -12,6 +12,7 @@ import {
   XML,
 } from './scripted-server.ts';
 import { checkSignature, percentDecoded, queryOf, type SigningKey } from './signature.ts';
+import { usesSecret } from './test-record.ts';
 import { childrenOf, parseXml, textOfChild, type XmlElement, xmlElement, xmlText } from './xml.ts';
 
 export const BUCKET = 'test-bucket';
@@ -464,7 +465,7 @@ function etagOf(bytes: Uint8Array): string {
 export function credentialsFor(key: SigningKey): S3Location['credentials'] {
   return {
     accessKeyId: key.accessKeyId,
-    secretAccessKey: new Secret(key.secretAccessKey),
+    secretAccessKey: new Secret(usesSecret(key.secretAccessKey)),
     sessionToken: key.sessionToken === undefined ? undefined : new Secret(key.sessionToken),
   };
 }

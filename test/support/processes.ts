@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { recordOutput } from './test-record.ts';
 
 /** Only there to end a test that would hang: no test passes or fails by how fast something is. */
 const LIMIT_MS = 60_000;
@@ -72,6 +73,7 @@ export class TestProcess {
       });
       this.#child.once('close', (status, signal) => {
         const [stdout, stderr] = [this.stdout, this.stderr];
+        recordOutput(this.#name, stdout + stderr);
         resolve({ status: status ?? undefined, signal: signal ?? undefined, stdout, stderr });
       });
     });
@@ -187,7 +189,7 @@ export async function eventually<T>(
 
 export { sleep };
 
-const FOREIGN_VARIABLES = /^(RIVULET_|LITESTREAM_|NODE_TEST_|LOG_LEVEL$|AWS_CA_BUNDLE$)/;
+const FOREIGN_VARIABLES = /^(RIVULET_|LITESTREAM_|AWS_|NODE_TEST_|LOG_LEVEL$)/;
 
 function environment(changes: ProcessOptions['env'] = {}): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(([name]) => !FOREIGN_VARIABLES.test(name));

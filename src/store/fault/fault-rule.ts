@@ -36,6 +36,8 @@ export interface FaultRule {
   readonly probability?: number | undefined;
   /** Kind of the error; default `transient` (for rules of kind `full`: `full`). */
   readonly errorKind?: StoreErrorKind | undefined;
+  /** What the error says is not permitted. */
+  readonly permission?: string | undefined;
 }
 
 /**

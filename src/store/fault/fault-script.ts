@@ -90,7 +90,8 @@ function failsBefore(rule: FaultRule): boolean {
 /** The error that a rule deals. */
 export function faultError(rule: FaultRule, key: string): StoreError {
   const kind = rule.errorKind ?? (rule.kind === 'full' ? 'full' : 'transient');
-  return new StoreError(kind, { message: `injected fault: ${rule.kind} in ${rule.verb} of ${JSON.stringify(key)}` });
+  const message = `injected fault: ${rule.kind} in ${rule.verb} of ${JSON.stringify(key)}`;
+  return new StoreError(kind, { message }, { permission: rule.permission });
 }
 
 async function hang(rule: FaultRule, release: Release): Promise<void> {

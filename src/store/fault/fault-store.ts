@@ -57,6 +57,10 @@ export class FaultStore implements Store {
     this.#script.replace(rules);
   }
 
+  conditionalWrites(options?: RequestOptions): Promise<boolean> {
+    return this.#inner.conditionalWrites(options);
+  }
+
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
     const rule = await this.#before('list', prefix, options);
     let left = rule?.kind === 'cut' ? (rule.afterObjects ?? 0) : Number.POSITIVE_INFINITY;

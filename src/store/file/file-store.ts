@@ -60,6 +60,11 @@ export class FileStore implements Store {
     this.url = pathToFileURL(this.#root).href;
   }
 
+  /** Links and renames of one file system decide. */
+  async conditionalWrites(): Promise<boolean> {
+    return true;
+  }
+
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
     checkPrefix(prefix);
     const listing = planListing(this.#root, prefix, options.startAfter, options.signal);

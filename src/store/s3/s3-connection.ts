@@ -21,6 +21,8 @@ const MAX_TEXT_BYTES = 16 * 1024 * 1024;
 const PACED_PIECE_BYTES = 16 * 1024;
 /** Of the answer to a failed request no more than this is read. */
 const MAX_ERROR_BYTES = 64 * 1024;
+/** Shorter ones are no secrets, and may be part of any word. */
+const HIDDEN_FROM = 4;
 const UNSIGNED = 'UNSIGNED-PAYLOAD';
 /** Where the region is not known, this one is asked: every store knows it, and Amazon's tells which is the right one. */
 const FIRST_REGION = 'us-east-1';
@@ -116,7 +118,8 @@ export class S3Connection {
 
   #hidden(text: string): string {
     let hidden = text;
-    for (const secret of this.#secrets) hidden = hidden.replaceAll(secret, '(hidden)');
+    for (const secret of this.#secrets)
+      if (secret.length >= HIDDEN_FROM) hidden = hidden.replaceAll(secret, '(hidden)');
     return hidden;
   }
 

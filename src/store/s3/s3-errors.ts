@@ -47,6 +47,8 @@ interface Reading {
   readonly words: string;
   readonly next?: string;
   readonly slowDown?: true;
+  /** What is not permitted. */
+  readonly permission?: string;
 }
 
 type Reader = (place: S3Place, action: S3Action, answer: S3Answer) => Reading;
@@ -69,6 +71,7 @@ const denied: Reader = ({ accessKeyId }, { permission, mayBeMissing }) => ({
   next: `allow ${permission} for it in the policy of the user or the bucket${
     mayBeMissing ? ' (and s3:ListBucket: without that, what is not there is called denied)' : ''
   }`,
+  permission,
 });
 
 const missing: Reader = (_, { mayBeMissing }) => ({
@@ -192,7 +195,7 @@ export function answerError(
       ...(action.kept && { kept: action.kept }),
       ...(next && { next }),
     },
-    retryAfterMs,
+    { retryAfterMs, permission: reading.permission },
   );
 }
 

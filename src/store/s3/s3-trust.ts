@@ -15,7 +15,8 @@ export function trustedAuthorities(
   env: Readonly<Record<string, string | undefined>>,
 ): tls.SecureContext {
   const named = [...files, env.AWS_CA_BUNDLE, env.SSL_CERT_FILE].filter((file): file is string => Boolean(file));
-  const known = [...tls.getCACertificates('default'), ...tls.getCACertificates('system')];
+  // Most are in both, and each costs time for every connection's context.
+  const known = new Set([...tls.getCACertificates('default'), ...tls.getCACertificates('system')]);
   return tls.createSecureContext({ ca: [...known, ...named.map(readAuthorities)] });
 }
 

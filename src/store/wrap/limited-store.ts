@@ -27,6 +27,10 @@ export class LimitedStore implements Store {
     this.#permits = new Semaphore(maxCalls);
   }
 
+  conditionalWrites(options: RequestOptions = {}): Promise<boolean> {
+    return this.#limited(options, () => this.#inner.conditionalWrites(options));
+  }
+
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
     const objects = this.#inner.list(prefix, options)[Symbol.asyncIterator]();
     try {

@@ -56,6 +56,10 @@ export class MeteredStore implements Store {
     return structuredClone(this.#meters);
   }
 
+  conditionalWrites(options: RequestOptions = {}): Promise<boolean> {
+    return this.#inner.conditionalWrites(this.#watched(this.#meters.put, options));
+  }
+
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
     const meter = this.#meters.list;
     meter.calls++;

@@ -37,6 +37,10 @@ export class RateLimitedStore implements Store {
     this.#isDownloadFree = limits.downloadBytesPerSecond === Number.POSITIVE_INFINITY;
   }
 
+  conditionalWrites(options?: RequestOptions): Promise<boolean> {
+    return this.#inner.conditionalWrites(options);
+  }
+
   list(prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo> {
     return this.#inner.list(prefix, options);
   }

@@ -28,6 +28,11 @@ export class RetryingStore implements Store {
     this.#policy = { ...DEFAULT_RETRY_POLICY, ...policy };
   }
 
+  conditionalWrites(options: RequestOptions = {}): Promise<boolean> {
+    const what = `trying conditional writes in ${this.url}`;
+    return withRetries(this.#policy, what, options.signal, () => this.#inner.conditionalWrites(options));
+  }
+
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
     const attempts = new Attempts(this.#policy, `listing ${this.url}/${prefix}`, options.signal);
     let { startAfter } = options;
