@@ -17,7 +17,7 @@ export function credentialsOf(location: S3Location, env: Environment = process.e
   if (credentials) return async () => credentials;
   const found = fromEnvironment(env, 'AWS') ?? fromEnvironment(env, 'LITESTREAM');
   if (found) return async () => found;
-  return fromDefaultChain();
+  return fromDefaultChain(env);
 }
 
 function fromEnvironment(env: Environment, prefix: 'AWS' | 'LITESTREAM'): S3Credentials | undefined {
@@ -42,7 +42,7 @@ function fromEnvironment(env: Environment, prefix: 'AWS' | 'LITESTREAM'): S3Cred
 }
 
 /** The chain keeps what it found, and renews it before it runs out. */
-function fromDefaultChain(): CredentialsSource {
+function fromDefaultChain({ AWS_PROFILE: profile }: Environment): CredentialsSource {
   let provider: ReturnType<typeof loadChain> | undefined;
   let hadSome = false;
   return async () => {
@@ -65,7 +65,7 @@ function fromDefaultChain(): CredentialsSource {
         });
       }
       throw new StoreError('denied', {
-        message: `no credentials for S3: ${messageOf(error)}`,
+        message: `no credentials for S3${profile ? ` (AWS_PROFILE is ${profile})` : ''}: ${messageOf(error)}`,
         next: 'set access-key-id and secret-access-key in the configuration, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment',
         cause: error,
       });

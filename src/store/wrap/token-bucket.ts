@@ -32,6 +32,8 @@ export class TokenBucket {
     this.#paidUntilMs = Math.max(this.#paidUntilMs, nowMs - BURST_MS) + bytes / this.#bytesPerMs;
     const waitMs = this.#paidUntilMs - nowMs;
     if (waitMs > 0) await this.#clock.sleep(waitMs, signal);
-    signal?.throwIfAborted();
+    if (!signal?.aborted) return;
+    this.#paidUntilMs -= bytes / this.#bytesPerMs; // they do not pass, and nobody has to pay for them
+    throw signal.reason;
   }
 }
