@@ -59,6 +59,7 @@ export class DatabaseReplication {
   readonly #ended = Promise.withResolvers<never>();
   #lock: OwnerLock | undefined;
   #lineage = '';
+  #hasStored = false;
   #started = false;
 
   constructor(config: DatabaseConfig, opened: OpenedReplica, log: Logger, events: ReplicationEvents = {}) {
@@ -226,9 +227,21 @@ export class DatabaseReplication {
   }
 
   #onStored(file: SpooledFile): void {
+    if (!this.#hasStored) void this.#sayUndecidedCreates();
+    this.#hasStored = true;
     this.#stored = file.txid;
     this.#capture?.stored(file);
     this.#events.stored?.(file);
+  }
+
+  /** Known since the first file was stored: asking costs no request. */
+  async #sayUndecidedCreates(): Promise<void> {
+    const { store } = this.#opened;
+    const decides = await store.conditionalWrites().catch(() => true); // whatever it is, the next file meets it, too
+    if (decides) return;
+    const message =
+      'this store cannot decide which of two writers comes first: Rivulet looks before each file, at one more request';
+    this.#log.log('warn', message, { replica: store.url, next: 'let nothing else replicate to this path' });
   }
 
   #onUploadEnded(error: RivuletError): void {
