@@ -80,9 +80,10 @@ export class S3Connection {
     this.#env = options.env ?? process.env;
     this.#lookup = options.lookup;
     const known = options.location.region || accessPointOf(options.location.bucket)?.region;
-    const region = known || this.#env.AWS_REGION || this.#env.AWS_DEFAULT_REGION;
-    this.#region = region || FIRST_REGION;
-    this.#guessed = !region;
+    this.#region = known || this.#env.AWS_REGION || this.#env.AWS_DEFAULT_REGION || FIRST_REGION;
+    // The environment says where this machine is, which need not be where the bucket is. Behind an endpoint, the first region is
+    // what nobody has set.
+    this.#guessed = !known || (options.location.endpoint !== undefined && known === FIRST_REGION);
     this.#address = addressOf(this.#location, this.#region);
   }
 

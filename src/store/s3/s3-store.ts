@@ -471,11 +471,15 @@ export class S3Store implements Store {
     keys: readonly string[],
     options: RequestOptions,
   ): Promise<ReadonlyMap<string, StoreError | undefined>> {
-    const action: S3Action = {
-      what: `delete ${keys.length} objects of ${this.url}`,
-      permission: 's3:DeleteObject',
-      kept: 'they are still stored',
-    };
+    const [first = ''] = keys;
+    const action: S3Action =
+      keys.length === 1
+        ? this.#action('delete', first)
+        : {
+            what: `delete ${keys.length} objects of ${this.url}`,
+            permission: 's3:DeleteObject',
+            kept: 'they are still stored',
+          };
     const body = deleteBody(keys.map((key) => this.#fullKey(key)));
     const answer = await this.#connection.text(
       {
