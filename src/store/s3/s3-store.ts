@@ -394,6 +394,7 @@ export class S3Store implements Store {
       body: completionBody(etags),
       action,
       options,
+      isLong: true,
     } as const;
     // All the parts are there: to send them again because this one request failed would be a pity.
     const completed = await this.#retried(action, options, async () => {
@@ -492,6 +493,7 @@ export class S3Store implements Store {
         body,
         action,
         options,
+        isLong: true,
       },
       [405, 501],
     );
