@@ -92,13 +92,14 @@ function faulty(t: TestContext, rules: readonly FaultRule[], policy: Partial<Ret
 }
 
 const transient = (retryAfterMs?: number): StoreError =>
-  new StoreError('transient', { message: 'for now' }, retryAfterMs);
+  new StoreError('transient', { message: 'for now' }, { retryAfterMs });
 
 /** A store of which only what a test needs is there. */
 function partOfStore(part: Partial<Store>): Store {
   const missing = (): never => assert.fail('not expected to be called');
   return {
     url: 'test://store',
+    conditionalWrites: missing,
     list: missing,
     open: missing,
     put: missing,
