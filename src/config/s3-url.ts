@@ -143,7 +143,12 @@ function unknownParameter(name: string, key: string): RivuletError {
     : invalidUrl('unknown parameter of the URL', `known: ${Object.keys(PARAMETERS).join(', ')}`);
 }
 
+const FLAG_HINT = 'write true or false';
 const HINTS: Readonly<Record<string, string>> = {
+  'force-path-style': FLAG_HINT,
+  'skip-verify': FLAG_HINT,
+  'sign-payload': FLAG_HINT,
+  'require-content-md5': FLAG_HINT,
   endpoint: 'write a host, or a URL such as https://s3.example.com',
   'part-size': 'write a size from 5MiB to 5GiB',
   concurrency: `write a whole number from 1 to ${MAX_CONCURRENCY}`,

@@ -59,6 +59,7 @@ export class DatabaseReplication {
   readonly #ended = Promise.withResolvers<never>();
   #lock: OwnerLock | undefined;
   #lineage = '';
+  #hasStored = false;
   #started = false;
 
   constructor(config: DatabaseConfig, opened: OpenedReplica, log: Logger, events: ReplicationEvents = {}) {
@@ -152,7 +153,7 @@ export class DatabaseReplication {
   /** Stores everything that is committed now; throws when that does not succeed in time. */
   async syncNow(limits: DrainLimits): Promise<Txid | undefined> {
     const txid = await this.#capture?.sync();
-    if (!(await this.#uploader.drain(limits.timeoutMs, limits.everyMs, limits.signal))) {
+    if (!(await this.#drain(limits))) {
       throw this.trouble ?? new RivuletError({ code: 'NOT_STORED', message: `${this.path}: not stored in time` });
     }
     return txid;
@@ -161,12 +162,16 @@ export class DatabaseReplication {
   /** Captures the last commits, lets the database go, and stores what is left within the limits. */
   async stop(limits: DrainLimits): Promise<Ending> {
     let error: unknown;
+    const untilMs = performance.now() + limits.timeoutMs;
+    // Past the spool's cap nothing more is captured: what waits has to make room first.
+    if (this.#state.kind === 'suspended') await this.#drain(limits);
     try {
       await this.#capture?.stop();
     } catch (failure) {
       error = failure;
     }
-    const drained = await this.#uploader.drain(limits.timeoutMs, limits.everyMs, limits.signal);
+    const leftMs = Math.min(limits.timeoutMs, Math.max(Math.ceil(untilMs - performance.now()), 1));
+    const drained = await this.#drain({ ...limits, timeoutMs: leftMs });
     this.#uploader.stop();
     const left = [...this.#uploader.waiting];
     await this.#opened.store.close();
@@ -180,6 +185,10 @@ export class DatabaseReplication {
     this.#uploader.stop();
     await this.#opened.store.close();
     this.#lock?.[Symbol.dispose]();
+  }
+
+  #drain({ timeoutMs, everyMs, signal }: DrainLimits): Promise<boolean> {
+    return this.#uploader.drain(timeoutMs, everyMs, signal);
   }
 
   #onState(state: CaptureState): void {
@@ -218,9 +227,21 @@ export class DatabaseReplication {
   }
 
   #onStored(file: SpooledFile): void {
+    if (!this.#hasStored) void this.#sayUndecidedCreates();
+    this.#hasStored = true;
     this.#stored = file.txid;
     this.#capture?.stored(file);
     this.#events.stored?.(file);
+  }
+
+  /** Known since the first file was stored: asking costs no request. */
+  async #sayUndecidedCreates(): Promise<void> {
+    const { store } = this.#opened;
+    const decides = await store.conditionalWrites().catch(() => true); // whatever it is, the next file meets it, too
+    if (decides) return;
+    const message =
+      'this store cannot decide which of two writers comes first: Rivulet looks before each file, at one more request';
+    this.#log.log('warn', message, { replica: store.url, next: 'let nothing else replicate to this path' });
   }
 
   #onUploadEnded(error: RivuletError): void {

@@ -244,6 +244,15 @@ test('a database of the configuration whose replica is proven empty is a first s
     assert.match(other.stderr, /^Error: .*holds no backup/);
   }
 
+  // Nor is a backup of Litestream 0.3.
+  const old = join(cwd, 'replica', 'generations', '0123456789abcdef', 'snapshots');
+  mkdirSync(old, { recursive: true });
+  writeFileSync(join(old, '00000000.snapshot.lz4'), '');
+  const unread = await run('-v', database);
+  assert.equal(unread.status, 1);
+  assert.match(unread.stderr, /^Error: the format of Litestream 0\.3, in which .* holds a backup .* not built/);
+  rmSync(join(cwd, 'replica'), { recursive: true });
+
   // Files that an identity speaks of were lost: that is no first start.
   mkdirSync(join(cwd, 'replica'));
   writeFileSync(join(cwd, 'replica', 'rivulet.json'), '{"format":1,"lineage":"aa"}');

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { Secret } from '../../src/base/secret.ts';
+import type { S3Location } from '../../src/config/s3-location.ts';
 
 export interface Credentials {
   readonly accessKeyId: string;
@@ -31,6 +33,41 @@ export class S3Server implements S3Access {
 
   get port(): number {
     return Number(new URL(this.endpoint).port);
+  }
+
+  /** Where our own store finds a place in a bucket here. */
+  location(bucket: string, keyPrefix: string, changes: Partial<S3Location> = {}): S3Location {
+    const { endpoint, region, accessKeyId, secretAccessKey } = this;
+    return {
+      type: 's3',
+      url: `s3://${bucket}/${keyPrefix.replace(/\/$/, '')}`,
+      bucket,
+      keyPrefix,
+      endpoint,
+      region,
+      pathStyle: true,
+      credentials: { accessKeyId, secretAccessKey: new Secret(secretAccessKey), sessionToken: undefined },
+      signPayload: true,
+      contentMd5: true,
+      skipVerify: false,
+      rootCas: [],
+      storageClass: undefined,
+      encryption: undefined,
+      partSizeBytes: 5 * 1024 * 1024,
+      concurrency: 5,
+      headers: {},
+      ...changes,
+    };
+  }
+
+  /** The replica at this path of a bucket, as the command line names it. */
+  url(bucket: string, path: string, endpoint = this.endpoint): string {
+    return `s3://${bucket}/${path}?${new URLSearchParams({ endpoint, region: this.region })}`;
+  }
+
+  /** What the command line needs to know besides. */
+  get env(): Readonly<Record<string, string>> {
+    return { AWS_ACCESS_KEY_ID: this.accessKeyId, AWS_SECRET_ACCESS_KEY: this.secretAccessKey };
   }
 
   /** The AWS SDK on this server, as its owner or as somebody else. Destroy it when done. */

@@ -1,6 +1,4 @@
 import { test } from 'node:test';
-import { Secret } from '../../src/base/secret.ts';
-import type { S3Location } from '../../src/config/s3-location.ts';
 import { S3Store } from '../../src/store/s3/s3-store.ts';
 import { RetryingStore } from '../../src/store/wrap/retrying-store.ts';
 import { FaultProxy, type Faults } from '../servers/fault-proxy.ts';
@@ -71,33 +69,6 @@ const BAD: Network = {
 
 let prefixes = 0;
 
-function locationOf(server: S3Server, bucket: string, endpoint: string): S3Location {
-  const keyPrefix = `t${++prefixes}/`;
-  return {
-    type: 's3',
-    url: `s3://${bucket}/t${prefixes}`,
-    bucket,
-    keyPrefix,
-    endpoint,
-    region: server.region,
-    pathStyle: true,
-    credentials: {
-      accessKeyId: server.accessKeyId,
-      secretAccessKey: new Secret(server.secretAccessKey),
-      sessionToken: undefined,
-    },
-    signPayload: true,
-    contentMd5: true,
-    skipVerify: false,
-    rootCas: [],
-    storageClass: undefined,
-    encryption: undefined,
-    partSizeBytes: 5 * MIB,
-    concurrency: 5,
-    headers: {},
-  };
-}
-
 function suite(
   name: string,
   start: () => Promise<S3Server>,
@@ -112,7 +83,7 @@ function suite(
     if (proxy && faults) proxy.faults = faults(() => proxy.counters.connections);
     const endpoint = proxy ? `http://127.0.0.1:${proxy.port}` : server.endpoint;
     const options = { idleTimeoutMs, partRetries: { ...RETRIES, longestRetryAfterMs: 1000 } };
-    const store = new S3Store(locationOf(server, await bucket, endpoint), proxy ? options : {});
+    const store = new S3Store(server.location(await bucket, `t${++prefixes}/`, { endpoint }), proxy ? options : {});
     return {
       store: proxy ? new RetryingStore(store, RETRIES) : store,
       supports: { ifAbsent: server.conditionalWrites, timestamps: false },

@@ -413,6 +413,7 @@ export class S3Store implements Store {
       body: completionBody(etags),
       action,
       options,
+      isLong: true,
     } as const;
     // All the parts are there: to send them again because this one request failed would be a pity.
     const completed = await this.#retried(action, options, async () => {
@@ -490,11 +491,15 @@ export class S3Store implements Store {
     keys: readonly string[],
     options: RequestOptions,
   ): Promise<ReadonlyMap<string, StoreError | undefined>> {
-    const action: S3Action = {
-      what: `delete ${keys.length} objects of ${this.url}`,
-      permission: 's3:DeleteObject',
-      kept: 'they are still stored',
-    };
+    const [first = ''] = keys;
+    const action: S3Action =
+      keys.length === 1
+        ? this.#action('delete', first)
+        : {
+            what: `delete ${keys.length} objects of ${this.url}`,
+            permission: 's3:DeleteObject',
+            kept: 'they are still stored',
+          };
     const body = deleteBody(keys.map((key) => this.#fullKey(key)));
     const answer = await this.#connection.text(
       {
@@ -507,6 +512,7 @@ export class S3Store implements Store {
         body,
         action,
         options,
+        isLong: true,
       },
       [405, 501],
     );

@@ -5,6 +5,7 @@ import {
   type ObjectInfo,
   type ObjectReader,
   type OpenOptions,
+  objectUrl,
   type PutBody,
   type PutOptions,
   type RequestOptions,
@@ -34,7 +35,7 @@ export class RetryingStore implements Store {
   }
 
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
-    const attempts = new Attempts(this.#policy, `listing ${this.url}/${prefix}`, options.signal);
+    const attempts = new Attempts(this.#policy, `listing ${objectUrl(this.url, prefix)}`, options.signal);
     let { startAfter } = options;
     for (;;) {
       try {
@@ -51,7 +52,7 @@ export class RetryingStore implements Store {
   }
 
   async open(key: string, options: OpenOptions = {}): Promise<ObjectReader> {
-    const what = `reading ${this.url}/${key}`;
+    const what = `reading ${objectUrl(this.url, key)}`;
     const reader = await withRetries(this.#policy, what, options.signal, () => this.#inner.open(key, options));
     return new RetryingReader(reader, new Attempts(this.#policy, what, options.signal), (offset, version) =>
       this.#inner.open(key, {
@@ -64,7 +65,7 @@ export class RetryingStore implements Store {
   }
 
   put(key: string, body: PutBody, options: PutOptions = {}): Promise<ObjectInfo> {
-    const what = `storing ${this.url}/${key}`;
+    const what = `storing ${objectUrl(this.url, key)}`;
     return withRetries(this.#policy, what, options.signal, () => this.#inner.put(key, body, options));
   }
 
