@@ -497,7 +497,8 @@ test('a file that becomes shorter while it is sent is an error, and leaves no up
 });
 
 test('uploads that were begun more than a day ago are ended by the first upload, younger ones and those of others are not', async (t) => {
-  const { fake, store } = await fakeStore(t, SMALL_PARTS, IN_PARTS);
+  const isOwnKey = (key: string): boolean => key.startsWith('0000/');
+  const { fake, store } = await fakeStore(t, SMALL_PARTS, IN_PARTS, { isOwnKey });
   const upload = (key: string, agoMs: number) => ({
     key,
     startedMs: Date.now() - agoMs,
@@ -508,11 +509,12 @@ test('uploads that were begun more than a day ago are ended by the first upload,
   fake.uploads.set('young', upload('app/0000/b', DAY_MS - 60_000));
   fake.uploads.set('other', upload('application/a', 9 * DAY_MS));
   fake.uploads.set('elsewhere', upload('other/a', 9 * DAY_MS));
+  fake.uploads.set('not a name of ours', upload('app/video.mp4', 9 * DAY_MS));
   await store.put('small', { bytes: bytesOf('x') });
-  assert.equal(fake.uploads.size, 4);
+  assert.equal(fake.uploads.size, 5);
   const methods: string[] = [];
   await store.put('k', { bytes: LARGE }, { onRequest: ({ method }) => methods.push(method) });
-  assert.deepEqual([...fake.uploads.keys()], ['young', 'other', 'elsewhere']);
+  assert.deepEqual([...fake.uploads.keys()], ['young', 'other', 'elsewhere', 'not a name of ours']);
   assert.deepEqual(
     methods.toSorted(),
     ['DELETE', 'GET', 'POST', 'POST', 'PUT', 'PUT', 'PUT', 'PUT'],
@@ -525,7 +527,7 @@ test('uploads that were begun more than a day ago are ended by the first upload,
 
 test('that uploads may not be listed or ended is no reason not to store', async (t) => {
   for (const operation of ['list-uploads', 'abort-upload'] as const) {
-    const { fake, store } = await fakeStore(t, SMALL_PARTS, IN_PARTS);
+    const { fake, store } = await fakeStore(t, SMALL_PARTS, IN_PARTS, { isOwnKey: () => true });
     fake.uploads.set('old', { key: 'app/a', startedMs: 0, headers: {}, parts: new Map() });
     fake.instead = (call) => (call.operation === operation ? s3Error(403, 'AccessDenied') : undefined);
     await store.put('k', { bytes: LARGE });

@@ -64,6 +64,8 @@ export interface S3StoreOptions {
   /** How the parts of a large object are tried again; everything else is made once. */
   readonly partRetries?: RetryPolicy | undefined;
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Which objects below the prefix are nobody else's, so that abandoned uploads of them may be removed; default: none. */
+  readonly isOwnKey?: ((key: string) => boolean) | undefined;
   /** Finds the addresses of host names; default: the system does. */
   readonly lookup?: LookupFunction | undefined;
 }
@@ -81,6 +83,7 @@ export class S3Store implements Store {
   readonly #connection: S3Connection;
   readonly #partRetries: RetryPolicy;
   readonly #conditional: ConditionalWrites;
+  readonly #isOwnKey: (key: string) => boolean;
   #sweptUploads = false;
 
   constructor(location: S3Location, options: S3StoreOptions = {}) {
@@ -95,6 +98,7 @@ export class S3Store implements Store {
       env: options.env,
       lookup: options.lookup,
     });
+    this.#isOwnKey = options.isOwnKey ?? (() => false);
     this.#conditional = new ConditionalWrites((key, headers, requestOptions) => {
       const body = Buffer.from('Rivulet looks whether conditional writes work here.\n');
       return this.#putWhole(key, body, { ...headers, ...this.#writeHeaders() }, requestOptions, [304, 412, 501]);
@@ -450,9 +454,10 @@ export class S3Store implements Store {
     const request = { method: 'GET', query: { uploads: '', prefix }, action, options } as const;
     const answer = await this.#connection.text(request, [400, 403, 404, 501]).catch(() => undefined);
     for (const upload of answer?.status === 200 ? readUploads(answer.body) : []) {
-      const isOurs = upload.key.startsWith(prefix) && Date.now() - upload.startedMs > ABANDONED_AFTER_MS;
+      const isOurs = upload.key.startsWith(prefix) && this.#isOwnKey(upload.key.slice(prefix.length));
       signal?.throwIfAborted();
-      if (isOurs) await this.#abortUpload(upload.key, upload.uploadId, options);
+      if (isOurs && Date.now() - upload.startedMs > ABANDONED_AFTER_MS)
+        await this.#abortUpload(upload.key, upload.uploadId, options);
     }
   }
 
