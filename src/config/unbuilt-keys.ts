@@ -38,7 +38,6 @@ export const REPLICA_WARNINGS = {
 
 /** The same for a replica only: these are Litestream v0.3's. */
 export const OLD_REPLICA_WARNINGS = {
-  name: 'ignored, as a database has one replica; it can be removed',
   retention: NOTHING_REMOVED,
   'retention-check-interval': NOTHING_REMOVED,
   'snapshot-interval': NOTHING_REMOVED,

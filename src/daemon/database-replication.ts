@@ -1,5 +1,5 @@
 import { resolveDatabasePath } from '../base/database-files.ts';
-import { messageOf, RivuletError } from '../base/errors.ts';
+import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid } from '../base/types.ts';
 import type { CaptureHandle, CaptureThread } from '../capture/capture-thread.ts';
@@ -8,7 +8,7 @@ import type { SpooledFile } from '../capture/l0-writer.ts';
 import type { CaptureSettings, CaptureState } from '../capture/options.ts';
 import type { DatabaseConfig } from '../config/config.ts';
 import { createIdentity } from '../replica/identity.ts';
-import { metaPathFor } from '../replica/local-state.ts';
+import { distrustState, metaPathFor } from '../replica/local-state.ts';
 import type { OpenedReplica } from '../replica/open-replica.ts';
 import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
 import { findStart, type Start } from './starting-point.ts';
@@ -58,7 +58,9 @@ export class DatabaseReplication {
   readonly #firstState = Promise.withResolvers<CaptureState>();
   readonly #ended = Promise.withResolvers<never>();
   #lock: OwnerLock | undefined;
+  #metaPath = '';
   #lineage = '';
+  #hasStored = false;
   #started = false;
 
   constructor(config: DatabaseConfig, opened: OpenedReplica, log: Logger, events: ReplicationEvents = {}) {
@@ -106,14 +108,16 @@ export class DatabaseReplication {
 
   /**
    * Starts, and resolves when the standing read is held or there is nothing to read yet. Throws what only a person can
-   * mend: a store that cannot be used, another database's replica, a file that is no database.
+   * mend: a store that cannot be used, another database's replica, a file that is no database; the signal's reason when
+   * it was aborted while the store was asked.
    */
-  async start(thread: CaptureThread): Promise<void> {
+  async start(thread: CaptureThread, signal: AbortSignal): Promise<void> {
     const { store } = this.#opened;
     const path = resolveDatabasePath(this.#config.path);
     const metaPath = this.#config.metaPath ?? metaPathFor(path);
-    const start = await this.#findStart(path, metaPath);
+    const start = await this.#findStart(path, metaPath, signal);
     const { position } = start.point;
+    this.#metaPath = metaPath;
     this.#lineage = start.lineage;
     this.#stored = start.unstored.length === 0 ? position?.txid : undefined;
     this.#log.log('info', 'replicating to', {
@@ -139,11 +143,11 @@ export class DatabaseReplication {
     this.#capture.ended.catch((error: unknown) => this.#ended.reject(error));
   }
 
-  async #findStart(databasePath: string, metaPath: string): Promise<Start> {
+  async #findStart(databasePath: string, metaPath: string, signal: AbortSignal): Promise<Start> {
     const { store, replica } = this.#opened;
     try {
       this.#lock = lockOwner(databasePath, metaPath);
-      return await findStart({ databasePath, metaPath, store, replica, log: this.#log });
+      return await findStart({ databasePath, metaPath, store, replica, log: this.#log, signal });
     } catch (error) {
       throw asLocalFolderError(error, metaPath);
     }
@@ -173,9 +177,19 @@ export class DatabaseReplication {
     const drained = await this.#drain({ ...limits, timeoutMs: leftMs });
     this.#uploader.stop();
     const left = [...this.#uploader.waiting];
+    if (hasCode(this.#uploadEnd, 'REPLICA_CONFLICT')) this.#distrustState();
     await this.#opened.store.close();
     this.#lock?.[Symbol.dispose]();
     return { complete: drained && error === undefined, left, error: error ?? (drained ? undefined : this.trouble) };
+  }
+
+  #distrustState(): void {
+    try {
+      distrustState(this.#metaPath);
+    } catch (error) {
+      const next = `remove ${this.#metaPath} before the next start`;
+      this.#log.log('warn', 'the local state could not be marked as doubtful', { error: messageOf(error), next });
+    }
   }
 
   /** Ends a replication that did not start. */
@@ -226,9 +240,21 @@ export class DatabaseReplication {
   }
 
   #onStored(file: SpooledFile): void {
+    if (!this.#hasStored) void this.#sayUndecidedCreates();
+    this.#hasStored = true;
     this.#stored = file.txid;
     this.#capture?.stored(file);
     this.#events.stored?.(file);
+  }
+
+  /** Known since the first file was stored: asking costs no request. */
+  async #sayUndecidedCreates(): Promise<void> {
+    const { store } = this.#opened;
+    const decides = await store.conditionalWrites().catch(() => true); // whatever it is, the next file meets it, too
+    if (decides) return;
+    const message =
+      'this store cannot decide which of two writers comes first: Rivulet looks before and after each file, at three more requests';
+    this.#log.log('warn', message, { replica: store.url, next: 'let nothing else replicate to this path' });
   }
 
   #onUploadEnded(error: RivuletError): void {

@@ -51,19 +51,23 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   let failure: unknown;
   try {
     for (const database of config.dbs) await restoreIfMissing(database, options, signals.first.signal);
-    for (const database of config.dbs) replications.push(await start(database, thread, options));
+    for (const database of config.dbs) {
+      replications.push(await start(database, thread, options, signals.first.signal));
+    }
     reason = await runUntilTheEnd(options, replications, signals, thread);
   } catch (error) {
     if (signals.first.signal.aborted) reason = { kind: 'asked', signal: signals.signal };
     else failure = error;
   }
   if (reason) logger.log('info', 'shutting down', { because: describe(reason) });
+  const unstarted = config.dbs.slice(replications.length);
+  if (reason) for (const { path } of unstarted) sayNotStarted(path, logger);
   // -once that failed has waited for the store already.
   const patience = options.once && !reason ? 0 : config.shutdownSyncTimeoutMs;
   const complete = await shutDown(replications, options, signals, patience);
   await thread.close();
   if (!reason) throw failure;
-  return statusOf(reason, complete);
+  return statusOf(reason, complete && unstarted.length === 0);
 }
 
 /** A database of this size takes long enough to read whole that a second thread should be there when it begins. */
@@ -106,7 +110,7 @@ async function restoreIfMissing(
   const { progress } = events?.(database.path) ?? {};
   let saidMs = performance.now();
   try {
-    await storeLeftovers({ databasePath, metaPath, store, replica, log: logger });
+    await storeLeftovers({ databasePath, metaPath, store, replica, log: logger, signal });
     const result = await restoreDatabase(replica, {
       outputPath: database.path,
       signal,
@@ -138,13 +142,14 @@ async function start(
   database: DatabaseConfig,
   thread: CaptureThread,
   options: ReplicateOptions,
+  signal: AbortSignal,
 ): Promise<DatabaseReplication> {
   const { DatabaseReplication } = await import('./database-replication.ts');
   const { limits } = database.replica;
   const opened = await openReplica(database.replica, { limits, logger: options.logger });
   const replication = new DatabaseReplication(database, opened, options.logger, options.events?.(database.path));
   try {
-    await replication.start(thread);
+    await replication.start(thread, signal);
   } catch (error) {
     await replication.abandon();
     throw error;
@@ -233,6 +238,13 @@ async function shutDown(
 
 /** How long the last look at the databases may take after waiting was given up. */
 const GIVE_UP_MS = 3000;
+
+function sayNotStarted(path: string, logger: Logger): void {
+  logger.log('error', `not replicated: ${path}`, {
+    because: 'it was asked to end before the replica had answered',
+    kept: 'the database has what was committed to it, and is stored after the next start',
+  });
+}
 
 function sayWhatIsLeft(replication: DatabaseReplication, ending: Ending, logger: Logger): void {
   const first = ending.left[0];

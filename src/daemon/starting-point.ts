@@ -39,6 +39,8 @@ interface Place {
   readonly store: Store;
   readonly replica: Replica;
   readonly log: Logger;
+  /** Ends the looking: a store that is away is asked again for minutes. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -46,12 +48,13 @@ interface Place {
  * file that it stands on; else the replica itself is read, and the database will be compared with that.
  */
 export async function findStart(place: Place): Promise<Start> {
-  const identity = await readIdentity(place.store);
+  const { store, replica, signal } = place;
+  const identity = await readIdentity(store, { signal });
   const state = usableState(place, identity);
-  const files = await place.replica.listAll();
+  const files = await replica.listAll({ signal });
   if (files.length === 0) return startEmpty(place, identity, state);
   checkUnbroken(place, files);
-  const lineage = (identity ?? (await createIdentity(place.store, state?.lineage))).lineage;
+  const lineage = (identity ?? (await createIdentity(store, state?.lineage, { signal }))).lineage;
 
   const stored = newest(files.filter((file) => file.level === 0));
   const theirs = stored ? await leftByLitestream(place, stored) : [];
@@ -70,17 +73,18 @@ export async function findStart(place: Place): Promise<Start> {
 export async function storeLeftovers(place: Place): Promise<void> {
   if (!fs.existsSync(place.metaPath)) return;
   using _ = lockOwner(place.databasePath, place.metaPath);
-  const identity = await readIdentity(place.store);
+  const { store, replica, signal } = place;
+  const identity = await readIdentity(store, { signal });
   const state = usableState(place, identity);
   if (!state) return;
-  const files = await place.replica.listAll();
+  const files = await replica.listAll({ signal });
   const stored = newest(files.filter((file) => file.level === 0));
   const unstored = stored
     ? await continuation(place, state, stored)
     : files.length === 0 && spooledTo(state, spooledFiles(place), 0n);
   for (const file of unstored || []) {
-    await storeFile(place.store, place.replica.layout, file);
-    if (file.txid === 1n) await createIdentity(place.store, state.lineage);
+    await storeFile(store, replica.layout, file, signal);
+    if (file.txid === 1n) await createIdentity(store, state.lineage, { signal });
     place.log.log('info', 'stored a file that an earlier run had not', { txid: formatTxid(file.txid) });
   }
 }
@@ -107,7 +111,7 @@ async function startEmpty(
   identity: Identity | undefined,
   state: LocalPosition | undefined,
 ): Promise<Start> {
-  await probe(place.store);
+  await probe(place);
   const lineage = identity?.lineage ?? state?.lineage ?? newLineage();
   const unstored = state && spooledTo(state, spooledFiles(place), 0n);
   if (state && unstored) return startFromState(state, lineage, unstored);
@@ -121,9 +125,9 @@ async function startEmpty(
 }
 
 /** A store that cannot be written to fails here, before anything else is begun. */
-async function probe(store: Store): Promise<void> {
-  await store.put(PROBE_KEY, { bytes: Buffer.from('Rivulet looks whether it can write here.\n') });
-  const [deleted] = await store.delete([PROBE_KEY]);
+async function probe({ store, signal }: Place): Promise<void> {
+  await store.put(PROBE_KEY, { bytes: Buffer.from('Rivulet looks whether it can write here.\n') }, { signal });
+  const [deleted] = await store.delete([PROBE_KEY], { signal });
   if (deleted?.error) throw deleted.error;
 }
 
@@ -134,9 +138,7 @@ function startFromState(state: LocalPosition, lineage: string, unstored: readonl
 
 async function startFromReplica(place: Place, lineage: string, theirs: readonly SpooledFile[]): Promise<Start> {
   for (const file of theirs) {
-    const key = place.replica.layout.key(0, file.txid, file.txid);
-    const body = { file: file.path, sizeBytes: file.sizeBytes };
-    await place.store.put(key, body, { ifAbsent: true, timestampMs: file.timestampMs });
+    await storeFile(place.store, place.replica.layout, file, place.signal);
     place.log.log('info', 'stored a file that Litestream had not', { txid: formatTxid(file.txid) });
   }
   place.log.log('info', 'reading the replica to compare the database with it', { replica: place.store.url });
@@ -167,9 +169,9 @@ function keepLastCopies({ databasePath, metaPath, log }: Place): void {
 }
 
 /** The checksum of the level 0 file that ends at `txid`: by it the next start knows the replica again. 0n: there is none. */
-async function newestChecksum({ replica, store }: Place, txid: Txid): Promise<Checksum> {
-  const file = await replica.newestL0();
-  const known = file?.maxTxid === txid ? await storedChecksum(store, file.key, file.sizeBytes) : undefined;
+async function newestChecksum({ replica, store, signal }: Place, txid: Txid): Promise<Checksum> {
+  const file = await replica.newestL0({ signal });
+  const known = file?.maxTxid === txid ? await storedChecksum(store, file.key, file.sizeBytes, { signal }) : undefined;
   return known ?? checksum(0n);
 }
 
@@ -186,8 +188,9 @@ function checkUnbroken(place: Place, files: readonly LtxFileInfo[]): void {
 const UNUSABLE: readonly string[] = ['REPLICA_FILE_DAMAGED', 'REPLICA_GAP', 'PAGE_SIZE_MISMATCH'];
 
 async function rebuild(place: Place): ReturnType<typeof rebuildPageHashes> {
+  const { replica, metaPath, log, signal } = place;
   try {
-    return await rebuildPageHashes(place.replica, { scratchFolder: place.metaPath, logger: place.log });
+    return await rebuildPageHashes(replica, { scratchFolder: metaPath, logger: log, signal });
   } catch (error) {
     throw unusable(place, error);
   }
@@ -215,7 +218,8 @@ async function continuation(
 ): Promise<readonly SpooledFile[] | undefined> {
   const { txid, fileChecksum } = state;
   if (stored.maxTxid > txid) return undefined;
-  const theirs = await storedChecksum(place.store, stored.key, stored.sizeBytes);
+  const { store, signal } = place;
+  const theirs = await storedChecksum(store, stored.key, stored.sizeBytes, { signal });
   if (stored.maxTxid === txid) return theirs !== undefined && theirs === fileChecksum ? [] : undefined;
 
   const spooled = spooledFiles(place);
@@ -248,7 +252,8 @@ async function leftByLitestream(place: Place, stored: LtxFileInfo): Promise<read
   const local = readFolder(folder);
   const same = local.find((file) => file.maxTxid === stored.maxTxid);
   if (!same) return [];
-  const theirs = await storedChecksum(place.store, stored.key, stored.sizeBytes);
+  const { store, signal } = place;
+  const theirs = await storedChecksum(store, stored.key, stored.sizeBytes, { signal });
   if (proveFile(same.path)?.fileChecksum !== theirs) return [];
   const proven: SpooledFile[] = [];
   for (const file of contiguousAfter(local, stored.maxTxid)) {

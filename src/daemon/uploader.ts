@@ -5,13 +5,16 @@ import type { Logger } from '../base/log.ts';
 import { type Checksum, formatTxid } from '../base/types.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
 import { decodeHeader, HEADER_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
+import { LtxError } from '../ltx/ltx-error.ts';
 import { readTrailer } from '../ltx/page-index.ts';
 import type { KeyLayout } from '../replica/layout.ts';
-import { isStoreError, objectUrl, readInto, type Store, StoreError } from '../store/store.ts';
+import { isStoreError, objectUrl, type RequestOptions, readInto, type Store, StoreError } from '../store/store.ts';
 import { Outage } from './outage.ts';
 
 /** Pauses between tries of one file. */
 const RETRY_MS = { first: 500, most: 15_000 } as const;
+/** A store that asks to be left alone for longer is asked again after this all the same: commits wait meanwhile. */
+const LONGEST_RETRY_AFTER_MS = 120_000;
 
 export interface UploaderEvents {
   /** The replica's first file is stored, but not yet told of; what fails here is tried again with it. */
@@ -31,6 +34,8 @@ export class Uploader {
   readonly #outage: Outage;
   readonly #queue: SpooledFile[] = [];
   readonly #stop = new AbortController();
+  /** The newest file that this one stored. */
+  #previous: SpooledFile | undefined;
   #running: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
   #lastError: unknown;
@@ -99,7 +104,7 @@ export class Uploader {
         }
         this.#outage.failed(error, this.#queue);
         // A store that asks to be left alone longer is left alone longer.
-        await this.#pause(Math.max(backoff.next(), (error instanceof StoreError && error.retryAfterMs) || 0));
+        await this.#pause(Math.max(backoff.next(), askedPauseMs(error)));
         continue;
       }
       backoff.reset();
@@ -112,8 +117,27 @@ export class Uploader {
 
   async #storeFile(file: SpooledFile): Promise<void> {
     await storeFile(this.#store, this.#layout, file, this.#stop.signal);
+    if (this.#previous) await this.#checkStands(this.#previous);
+    this.#previous = file;
     if (file.txid === 1n) await this.#events.begun();
     this.#log.log('debug', 'ltx file uploaded', { txid: formatTxid(file.txid), size: file.sizeBytes, kind: file.kind });
+  }
+
+  /**
+   * Where the store does not decide creates, a second writer that looked in the same moment has replaced our file by its own.
+   * What we store from then on would be built on a file that is no more.
+   */
+  async #checkStands(file: SpooledFile): Promise<void> {
+    const options = { signal: this.#stop.signal };
+    if (await this.#store.conditionalWrites(options)) return;
+    const key = this.#layout.key(0, file.txid, file.txid);
+    try {
+      if ((await storedChecksum(this.#store, key, file.sizeBytes, options)) !== file.fileChecksum) {
+        throw replaced(this.#store, key);
+      }
+    } catch (error) {
+      if (!isStoreError(error, 'not-found')) throw error; // files that were merged into others are removed
+    }
   }
 
   async #pause(ms: number): Promise<void> {
@@ -126,6 +150,11 @@ export class Uploader {
     });
     this.#hurry = undefined;
   }
+}
+
+function askedPauseMs(error: unknown): number {
+  const askedMs = error instanceof StoreError ? (error.retryAfterMs ?? 0) : 0;
+  return Math.min(askedMs, LONGEST_RETRY_AFTER_MS);
 }
 
 /** Stores one level 0 file, and never over another one. Throws REPLICA_CONFLICT when there is another one. */
@@ -142,7 +171,7 @@ export async function storeFile(
   } catch (error) {
     if (!isStoreError(error, 'exists')) throw error;
     // An earlier try may have succeeded without the answer reaching us: the same file is there then.
-    const theirs = await storedChecksum(store, key, file.sizeBytes);
+    const theirs = await storedChecksum(store, key, file.sizeBytes, { signal });
     if (theirs !== file.fileChecksum) throw conflict(store, key, file);
   }
 }
@@ -160,14 +189,24 @@ function finalError(error: unknown, file: SpooledFile): RivuletError | undefined
   });
 }
 
-/** The file checksum of a stored LTX file of this size; undefined when it has another size. */
-export async function storedChecksum(store: Store, key: string, sizeBytes: number): Promise<Checksum | undefined> {
+/** The file checksum of a stored LTX file of this size; undefined when it has another size, or is no such file. */
+export async function storedChecksum(
+  store: Store,
+  key: string,
+  sizeBytes: number,
+  options: RequestOptions = {},
+): Promise<Checksum | undefined> {
   const head = new Uint8Array(HEADER_SIZE);
-  if ((await readInto(store, key, head)) < HEADER_SIZE) return undefined;
+  if ((await readInto(store, key, head, { ...options, length: HEADER_SIZE })) < HEADER_SIZE) return undefined;
   const tail = new Uint8Array(TRAILER_SIZE + 1);
-  const got = await readInto(store, key, tail, { offset: sizeBytes - TRAILER_SIZE });
+  const got = await readInto(store, key, tail, { ...options, offset: sizeBytes - TRAILER_SIZE });
   if (got !== TRAILER_SIZE) return undefined;
-  return readTrailer(tail.subarray(0, got), decodeHeader(head)).fileChecksum;
+  try {
+    return readTrailer(tail.subarray(0, got), decodeHeader(head)).fileChecksum;
+  } catch (error) {
+    if (error instanceof LtxError) return undefined;
+    throw error;
+  }
 }
 
 function conflict(store: Store, key: string, file: SpooledFile): RivuletError {
@@ -175,6 +214,15 @@ function conflict(store: Store, key: string, file: SpooledFile): RivuletError {
     code: 'REPLICA_CONFLICT',
     message: `somebody else wrote ${objectUrl(store.url, key)}: another process replicates to the same path`,
     kept: `their file was not overwritten; ours is at ${file.path}`,
+    next: 'stop one of the two, or give each its own path; then start again',
+  });
+}
+
+function replaced(store: Store, key: string): RivuletError {
+  return new RivuletError({
+    code: 'REPLICA_CONFLICT',
+    message: `somebody else replaced ${store.url}/${key} by a file of theirs: another process replicates to the same path`,
+    kept: 'the database has its commits; the next start compares it with what is stored',
     next: 'stop one of the two, or give each its own path; then start again',
   });
 }

@@ -242,6 +242,17 @@ export function dropState(metaPath: string): void {
 }
 
 /**
+ * Has the next start compare the database with the replica itself: what is stored there may not be what we stored. Whose
+ * history it is stays known.
+ */
+export function distrustState(metaPath: string): void {
+  const state = loadLocalState(metaPath);
+  if (!state) return;
+  using hashes = state.hashes;
+  saveState(metaPath, { ...state.position, fileChecksum: checksum(0n), wal: undefined }, hashes);
+}
+
+/**
  * Moves a spool that holds files newer than `stored` (what the replica has) to a name of its own, and returns that: such
  * files can be all there is of their commits. Undefined: it holds none.
  */

@@ -32,24 +32,25 @@ export async function readHeader(context: ReadContext, file: LtxFileInfo): Promi
 }
 
 /**
- * Reads the header of a planned file, and where its page index is: one request for a small file, two for a large one.
- * `onHeader` looks at the header and says who is to be told of the page frames.
+ * Reads the header of a planned file, unless it is `known`, and where its page index is: one request for a small file, two for
+ * a large one. `onHeader` looks at the header and says who is to be told of the page frames.
  */
 export async function openFile(
   context: ReadContext,
   file: LtxFileInfo,
+  known: LtxHeader | undefined,
   onHeader: (header: LtxHeader) => FrameVisitor,
 ): Promise<OpenedFile> {
   return naming(file, async () => {
     const tail = new Uint8Array(Math.min(file.sizeBytes, TAIL_GUESS_BYTES));
     const isWhole = tail.length === file.sizeBytes;
     const [header] = await Promise.all([
-      isWhole ? undefined : readHeader(context, file),
+      known ?? (isWhole ? undefined : readHeader(context, file)),
       readRange(context, file.key, file.sizeBytes - tail.length, tail),
     ]);
-    const known = header ?? checkedHeader(tail, file);
-    readTrailer(tail, known);
-    const index = new PlannedIndex(context, file, known, tail, onHeader(known));
+    const checked = header ?? checkedHeader(tail, file);
+    readTrailer(tail, checked);
+    const index = new PlannedIndex(context, file, checked, tail, onHeader(checked));
     return { index, whole: isWhole ? tail : undefined };
   });
 }

@@ -138,7 +138,8 @@ async function mapFiles(work: Placing, map: PageMap, files: MappedFile[]): Promi
   await forEachLimited(files, parallelism, async (mapped, number) => {
     const { file } = mapped;
     if (!mapped.index) {
-      const { index, whole } = await openFile(context, file, (fileHeader) => {
+      const known = file === lastFile ? header : undefined;
+      const { index, whole } = await openFile(context, file, known, (fileHeader) => {
         checkPageSize(fileHeader, file, header, lastFile);
         return (pgno, offset, length) => map.claim(number, pgno, offset, length);
       });

@@ -278,12 +278,15 @@ class Restore {
           folder: keptSpool,
         });
       }
-      const identity = await readIdentity(this.#replica.store, { signal: this.#signal });
+      const [identity, fileChecksum] = await Promise.all([
+        readIdentity(this.#replica.store, { signal: this.#signal }),
+        this.#newestFileChecksum(restored),
+      ]);
       const position: LocalPosition = {
         replicaUrl: this.#replica.store.url,
         lineage: identity?.lineage,
         txid: restored.plan.txid,
-        fileChecksum: await this.#newestFileChecksum(restored),
+        fileChecksum,
         pageSize: header.pageSize,
         pageCount: header.commit,
         wal: undefined,

@@ -27,7 +27,7 @@ export const LITESTREAM_FILES: readonly LitestreamFile[] = [
 `,
     env: { ENVIRONMENT: 'staging' },
     urls: ['s3://litestream/quadtask-staging?endpoint=https://s3.example.com'],
-    warnings: ['name'],
+    warnings: [],
   },
   {
     name: 'v0.3 as packaged',

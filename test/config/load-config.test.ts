@@ -156,7 +156,6 @@ dbs:
     '4:1 l0-retention',
     '5:1 l0-retention-check-interval',
     '8:5 dbs[0].snapshot',
-    '9:25 name',
   ]);
 });
 

@@ -11,11 +11,29 @@ import { FILE_LAYOUT } from '../../src/replica/layout.ts';
 import type { FaultRule } from '../../src/store/fault/fault-rule.ts';
 import { FaultStore } from '../../src/store/fault/fault-store.ts';
 import { FileStore } from '../../src/store/file/file-store.ts';
+import { StoreError } from '../../src/store/store.ts';
 import { header, makeLtx, readLtx } from '../support/ltx.ts';
 import { tempFolder } from '../support/temp.ts';
 
 const NEVER = new AbortController().signal;
 const LONG_MS = 60_000;
+
+/** A store as some are: of two creators in the same moment, both succeed. */
+class UndecidedStore extends FileStore {
+  override async conditionalWrites(): Promise<boolean> {
+    return false;
+  }
+}
+
+/** A store that asks to be left alone for very long. */
+class ShyStore extends FileStore {
+  asked = 0;
+
+  override async put(): Promise<never> {
+    this.asked++;
+    throw new StoreError('transient', { message: 'not now' }, { retryAfterMs: 1e12 });
+  }
+}
 
 class Setup {
   readonly root: string;
@@ -26,12 +44,12 @@ class Setup {
   readonly uploader: Uploader;
   begun = 0;
 
-  constructor(t: TestContext, rules: readonly FaultRule[]) {
+  constructor(t: TestContext, rules: readonly FaultRule[], makeStore = (root: string) => new FileStore({ root })) {
     const folder = tempFolder(t);
     this.root = join(folder, 'replica');
     this.spool = join(folder, 'spool');
     mkdirSync(this.spool);
-    this.store = new FaultStore(new FileStore({ root: this.root }), { rules: [...rules] });
+    this.store = new FaultStore(makeStore(this.root), { rules: [...rules] });
     this.uploader = new Uploader(
       this.store,
       FILE_LAYOUT,
@@ -127,5 +145,43 @@ describe('the uploader', () => {
     setup.uploader.stop();
     assert.deepEqual(setup.stored, []);
     assert.equal(setup.uploader.waiting.length, 1);
+  });
+
+  test('what is no file of ours is not taken for one, whatever it is', async (t) => {
+    const setup = new Setup(t, []);
+    await setup.store.put(FILE_LAYOUT.key(0, 1n, 1n), { bytes: Buffer.alloc(setup.spooled(1).sizeBytes, 'garbage') });
+    setup.uploader.enqueue(setup.spooled(1));
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), false);
+    assert.equal(setup.conflicts[0]?.code, 'REPLICA_CONFLICT');
+  });
+
+  test('where the store does not decide creates, a file that was replaced by another writer ends it', async (t) => {
+    const setup = new Setup(t, [], (root) => new UndecidedStore({ root }));
+    setup.uploader.enqueue(setup.spooled(1));
+    setup.uploader.enqueue(setup.spooled(2));
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), true);
+    const theirs = setup.spooled(2, 99);
+    await setup.store.put(FILE_LAYOUT.key(0, 2n, 2n), { file: theirs.path, sizeBytes: theirs.sizeBytes });
+    setup.uploader.enqueue(setup.spooled(3));
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), false);
+    assert.deepEqual(setup.stored, [1n, 2n]);
+    assert.equal(setup.conflicts[0]?.code, 'REPLICA_CONFLICT');
+  });
+
+  test('a store that asks to be left alone for years is asked again after two minutes', async (t) => {
+    const shy = new ShyStore({ root: tempFolder(t) });
+    const setup = new Setup(t, [], () => shy);
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    setup.uploader.enqueue(setup.spooled(1));
+    const minutesUntil = async (asked: number): Promise<number> => {
+      for (let minutes = 0; ; minutes++) {
+        for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+        if (shy.asked >= asked) return minutes;
+        t.mock.timers.tick(60_000);
+      }
+    };
+    assert.equal(await minutesUntil(1), 0);
+    assert.equal(await minutesUntil(2), 2);
+    assert.equal(await minutesUntil(3), 2);
   });
 });

@@ -7,9 +7,10 @@ import { partSizeFor } from '../../src/store/s3/s3-upload.ts';
 import type { RetryNotice, RetryPolicy } from '../../src/store/wrap/retry-policy.ts';
 import { RetryingStore } from '../../src/store/wrap/retrying-store.ts';
 import type { FakeS3, FakeS3Options, Operation, S3Call } from '../support/fake-s3.ts';
+import { eventually } from '../support/processes.ts';
 import { assertFails, failureOf, SECRETS } from '../support/s3-failure.ts';
 import { fakeStore, scriptedStore, storeAt } from '../support/s3-stores.ts';
-import { s3Error, XML } from '../support/scripted-server.ts';
+import { HTML, s3Error, XML } from '../support/scripted-server.ts';
 import { tempFolder } from '../support/temp.ts';
 import { bytesOf, keysOf, patternOf, textOf } from './conformance.ts';
 
@@ -395,6 +396,10 @@ test('an upload of which a part fails for good is ended, after every other part 
     kind: 'denied',
     says: /cannot store s3:\/\/test-bucket\/app\/k: access is denied/,
   });
+  await eventually(
+    'only the connection of the last request is left',
+    () => fake.server.openConnections <= 1 || undefined,
+  );
   assert.equal(fake.uploads.size, 0);
   assert.equal(fake.operations().at(-1), 'abort-upload');
   assert.equal(ofOperation(fake, 'put-part').length, 4, 'no part was tried again');
@@ -451,6 +456,22 @@ test('an upload whose completion was done and whose answer was lost is sent agai
     3,
     'the lost one, the one that finds nothing, the second upload',
   );
+});
+
+test('a write that the store took for older than what is there is made again until it counts', async (t) => {
+  const { fake, store } = await fakeStore(t);
+  const accepted = {
+    status: 200,
+    headers: { ...HTML, 'x-amz-request-id': 'R1' },
+    body: '<html><h1>Accepted</h1></html>',
+  };
+  let overtaken = 2;
+  fake.instead = () => (overtaken-- > 0 ? accepted : undefined);
+  await store.put('k', { bytes: bytesOf('mine') });
+  assert.equal(await textOf(store, 'k'), 'mine');
+  fake.instead = ({ operation }) => (operation === 'put' ? accepted : undefined);
+  const says = /takes it for older than what is there/;
+  await assertFails(store.put('k', { bytes: bytesOf('late') }), { kind: 'transient', says });
 });
 
 test('parts without an ETag are an error, and leave no upload', async (t) => {

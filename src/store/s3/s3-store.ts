@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { LookupFunction } from 'node:net';
+import { sleep } from '../../base/async.ts';
 import type { S3Location } from '../../config/s3-location.ts';
 import { checkKey, checkPrefix, compareKeys } from '../object-key.ts';
 import {
@@ -46,6 +47,11 @@ const ABANDONED_AFTER_MS = 24 * 60 * 60_000;
 const TIMESTAMP_HEADER = 'X-Amz-Meta-Litestream-Timestamp';
 /** Tidying up after a failure or an abort takes no longer than this; what is left the next sweep finds. */
 const CLEAN_UP_TIMEOUT_MS = 10_000;
+/**
+ * Swift orders writes of one key by its clocks, answers 200 to one that came too late as well, and leaves it out: the ETag is
+ * missing then, and the write is made again after these pauses.
+ */
+const OVERTAKEN_PAUSES_MS = [10, 30, 100, 300, 1000];
 const UNCHANGED = 'what was stored before is unchanged';
 
 export interface S3StoreOptions {
@@ -301,13 +307,26 @@ export class S3Store implements Store {
   ): Promise<TextAnswer> {
     const digest = this.#location.signPayload ? {} : { 'Content-MD5': md5(body) };
     const action = this.#action('store', key);
-    const answer = await this.#connection.text(
-      { method: 'PUT', key: this.#fullKey(key), headers: { ...headers, ...digest }, body, action, options },
-      accept,
-    );
-    // The page of a portal is a 200, too: only what S3 stored has an ETag.
-    if (answer.status < 300 && !oneHeader(answer.headers.etag)) throw this.#foreign(action, answer);
-    return answer;
+    const request = {
+      method: 'PUT',
+      key: this.#fullKey(key),
+      headers: { ...headers, ...digest },
+      body,
+      action,
+      options,
+    } as const;
+    for (const pauseMs of [...OVERTAKEN_PAUSES_MS, undefined]) {
+      const answer = await this.#connection.text(request, accept);
+      if (answer.status >= 300 || oneHeader(answer.headers.etag)) return answer;
+      // The page of a portal is a 200, too: only what S3 stored has an ETag.
+      if (this.#connection.described(answer).requestId === undefined) throw this.#foreign(action, answer);
+      if (pauseMs !== undefined) await sleep(pauseMs * (1 + Math.random()), options.signal);
+      options.signal?.throwIfAborted();
+    }
+    throw new StoreError('transient', {
+      message: `cannot ${action.what}: the store takes it for older than what is there`,
+      ...(action.kept && { kept: action.kept }),
+    });
   }
 
   async #putInParts(
@@ -394,6 +413,7 @@ export class S3Store implements Store {
       body: completionBody(etags),
       action,
       options,
+      isLong: true,
     } as const;
     // All the parts are there: to send them again because this one request failed would be a pity.
     const completed = await this.#retried(action, options, async () => {
@@ -492,6 +512,7 @@ export class S3Store implements Store {
         body,
         action,
         options,
+        isLong: true,
       },
       [405, 501],
     );
