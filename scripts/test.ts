@@ -38,6 +38,7 @@ interface OutsideProgram {
 
 const OUTSIDE_PROGRAMS: readonly OutsideProgram[] = [
   { name: 'sqlite3', usedFor: 'writing and comparing databases from outside', isHere: () => onPath('sqlite3') !== '' },
+  { name: 'openssl', usedFor: 'certificates that are not trusted', isHere: () => onPath('openssl') !== '' },
   { name: 'python3', usedFor: 'databases written by another binding', isHere: () => onPath('python3') !== '' },
   { name: 'litestream', usedFor: 'replicas to and from the real Litestream', isHere: findLitestream },
   { name: 'busybox', usedFor: 'the launcher in its shell', isHere: () => onPath('busybox') !== '' },
