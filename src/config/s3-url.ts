@@ -3,10 +3,11 @@ import { Secret } from '../base/secret.ts';
 import { parseEndpoint } from './endpoint.ts';
 import { parseFlag } from './flag.ts';
 import { nearest } from './nearest.ts';
+import { printableUrl } from './paths.ts';
 import { parseS3Host } from './s3-host.ts';
 import { MAX_CONCURRENCY, MAX_PART_SIZE_BYTES, MIN_PART_SIZE_BYTES, type S3Settings } from './s3-settings.ts';
 import { parseSize } from './size.ts';
-import { invalidUrl, printableUrl } from './url-error.ts';
+import { invalidUrl } from './url-error.ts';
 
 /** What an `s3:` URL says. */
 export interface S3Url {
