@@ -10,7 +10,8 @@ const MIB = 1024 * 1024;
 /** The bytes of a body, piece by piece and in any order, as often as they are wanted. */
 export interface BodySource {
   readonly sizeBytes: number;
-  read(offset: number, length: number): Promise<Uint8Array>;
+  /** `memory` is used for them where it is large enough and some is needed. */
+  read(offset: number, length: number, memory?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -28,8 +29,8 @@ export async function openBody(body: PutBody): Promise<BodySource> {
   const handle = await openFile(file, sizeBytes);
   return {
     sizeBytes,
-    read: async (offset, length) => {
-      const target = Buffer.allocUnsafe(length);
+    read: async (offset, length, memory) => {
+      const target = memory && memory.length >= length ? memory.subarray(0, length) : Buffer.allocUnsafe(length);
       for (let done = 0; done < length; ) {
         const { bytesRead } = await handle.read(target, done, length - done, offset + done);
         if (bytesRead === 0) throw unusable(file, 'it became shorter');
@@ -91,6 +92,8 @@ export async function sendParts(source: BodySource, options: PartsOptions, send:
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
   const failures: unknown[] = [];
+  // Left to the garbage collector, the memory of sent parts grows to many times what is in use.
+  const spare: Uint8Array[] = [];
   const count = Math.ceil(source.sizeBytes / partSizeBytes);
   const etags = new Array<string>(count);
   const numbers = Array.from({ length: count }, (_, index) => index + 1);
@@ -98,8 +101,9 @@ export async function sendParts(source: BodySource, options: PartsOptions, send:
     if (signal.aborted) return;
     try {
       const offset = index * partSizeBytes;
-      const bytes = await source.read(offset, Math.min(partSizeBytes, source.sizeBytes - offset));
+      const bytes = await source.read(offset, Math.min(partSizeBytes, source.sizeBytes - offset), spare.pop());
       etags[index] = await send(number, bytes, signal);
+      spare.push(bytes); // the store has all of it; after a failure, some of it may still be on its way
     } catch (error) {
       failures.push(error);
       stop.abort(error);
