@@ -517,7 +517,7 @@ export class S3Store implements Store {
         body,
         action,
         options,
-        isLong: true,
+        isLong: keys.length > 1,
       },
       [405, 501],
     );
