@@ -1,9 +1,19 @@
 // What `npm test` runs: formatting and lint, types, the import rules, then the tests.
 // Usage: npm test [-- WORD…]: only test files whose path contains one of the words.
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  createReadStream,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
@@ -28,6 +38,7 @@ interface OutsideProgram {
 
 const OUTSIDE_PROGRAMS: readonly OutsideProgram[] = [
   { name: 'sqlite3', usedFor: 'writing and comparing databases from outside', isHere: () => onPath('sqlite3') !== '' },
+  { name: 'openssl', usedFor: 'certificates that are not trusted', isHere: () => onPath('openssl') !== '' },
   { name: 'python3', usedFor: 'databases written by another binding', isHere: () => onPath('python3') !== '' },
   { name: 'litestream', usedFor: 'replicas to and from the real Litestream', isHere: findLitestream },
   { name: 'busybox', usedFor: 'the launcher in its shell', isHere: () => onPath('busybox') !== '' },
@@ -205,22 +216,26 @@ async function runTests(files: readonly string[]): Promise<Outcome> {
 }
 
 /** Searches all that the product printed, and the report itself, for every secret that it was given. */
-function searchForSecrets(folder: string): Outcome {
-  const linesOf = (file: string): unknown[] =>
-    existsSync(join(folder, file)) ? readFileSync(join(folder, file), 'utf8').trim().split('\n').map(parseJson) : [];
-  const secrets = [...new Set(linesOf('secrets'))].filter((secret) => typeof secret === 'string');
-  const outputs = linesOf('output').map((line) => ({ command: '', output: '', ...Object(line) }));
-  const betrayed = outputs.filter(({ output }) => secrets.some((secret) => String(output).includes(secret)));
-  const name = `no secret is printed (${secrets.length} secrets, ${outputs.length} outputs)`;
-  console.log(`${betrayed.length === 0 ? 'ok    ' : 'FAILED'} ${name}`);
-  return {
-    passed: betrayed.length === 0,
-    summary: betrayed.slice(0, 5).map(({ command }) => `FAILED a secret is printed by ${command}`),
-  };
+async function searchForSecrets(folder: string): Promise<Outcome> {
+  const secrets = new Set<string>();
+  for await (const secret of jsonLines(join(folder, 'secrets'))) secrets.add(String(secret));
+  const betrayals: string[] = [];
+  let outputs = 0;
+  for await (const line of jsonLines(join(folder, 'output'))) {
+    const { command, output } = { command: '', output: '', ...Object(line) };
+    outputs++;
+    if ([...secrets].some((secret) => String(output).includes(secret))) betrayals.push(String(command));
+  }
+  const passed = betrayals.length === 0;
+  console.log(`${passed ? 'ok    ' : 'FAILED'} no secret is printed (${secrets.size} secrets, ${outputs} outputs)`);
+  return { passed, summary: betrayals.slice(0, 5).map((command) => `FAILED a secret is printed by ${command}`) };
 }
 
-function parseJson(line: string): unknown {
-  return JSON.parse(line);
+async function* jsonLines(file: string): AsyncGenerator<unknown> {
+  if (!existsSync(file)) return;
+  for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })) {
+    yield JSON.parse(line);
+  }
 }
 
 const words = process.argv.slice(2);
@@ -245,7 +260,7 @@ const outcomes = [
   check('types (npx tsc)', 'node_modules/typescript/bin/tsc', '--noEmit'),
   check('imports (node scripts/check-imports.ts)', 'scripts/check-imports.ts'),
   await withServers(files, () => runTests(files)),
-  searchForSecrets(record),
+  await searchForSecrets(record),
 ];
 const passed = outcomes.every((outcome) => outcome.passed);
 console.log(

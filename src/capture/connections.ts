@@ -1,4 +1,5 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
 import { closeForCapture, openForCapture } from '../base/database-files.ts';
 import { messageOf, RivuletError } from '../base/errors.ts';
 import { isBusy, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
@@ -19,7 +20,9 @@ export class Connection {
   readonly #statements = new Map<string, StatementSync>();
 
   constructor(path: string, readOnly: boolean) {
-    this.#db = new DatabaseSync(path, { readOnly, timeout: 0 });
+    // `mode=rw`: a database that has just been removed must not come back as an empty file.
+    const url = `${pathToFileURL(path).href}?mode=${readOnly ? 'ro' : 'rw'}`;
+    this.#db = new DatabaseSync(url, { readOnly, timeout: 0 });
     this.#db.exec('PRAGMA wal_autocheckpoint=0');
   }
 

@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.ts';
 import { LOG_LEVELS, parseLogLevel } from '../config/log-level.ts';
+import { isReplicaUrl, printableUrl } from '../config/paths.ts';
 import { type FlagSpecs, type Flags, usageError } from './args.ts';
 import { CONFIG_FLAGS, defineCommand } from './command.ts';
 
@@ -83,6 +84,12 @@ async function readConfig(flags: ReplicateFlags, positionals: readonly string[])
   if (path === undefined) {
     const { loadConfig } = await import('../config/load-config.ts');
     return loadConfig({ path: flags.config, expandEnv: !flags['no-expand-env'] });
+  }
+  if (isReplicaUrl(path)) {
+    throw usageError(
+      `a database comes before its replica: ${printableUrl(path)} is a URL`,
+      `rivulet replicate /path/to/db ${printableUrl(path)}`,
+    );
   }
   if (url === undefined) {
     throw usageError(

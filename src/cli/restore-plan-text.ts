@@ -9,7 +9,8 @@ import type { RestoreRequest } from './restore.ts';
 /** A plan as JSON has it: what would be fetched from where, and where it would go. */
 export function planJson(plan: RestorePlan, { argument, outputPath }: RestoreRequest, location: ReplicaLocation) {
   return {
-    source: argument,
+    // What was typed as a URL may hold a key: it is told as it was understood.
+    source: isReplicaUrl(argument) ? location.url : argument,
     target_path: outputPath,
     replica: location.type,
     replica_url: location.url,

@@ -1,7 +1,7 @@
 import { type Stats, statSync } from 'node:fs';
 import { RivuletError } from '../base/errors.ts';
 import { parseTxid } from '../base/types.ts';
-import { expandPath, isReplicaUrl } from '../config/paths.ts';
+import { expandPath, isReplicaUrl, printableUrl } from '../config/paths.ts';
 import { type FlagSpecs, type Flags, usageError } from './args.ts';
 import { CONFIG_FLAGS, defineCommand } from './command.ts';
 
@@ -90,7 +90,10 @@ function readRequest(argument: string | undefined, flags: RestoreFlags): Restore
     throw usageError('cannot specify a replica URL and the -config flag', 'leave one of them out');
   }
   if (isUrl && !flags.o) {
-    throw usageError('-o is required when restoring from a replica URL', `rivulet restore -o /path/to/db ${argument}`);
+    throw usageError(
+      '-o is required when restoring from a replica URL',
+      `rivulet restore -o /path/to/db ${printableUrl(argument)}`,
+    );
   }
   return {
     argument,

@@ -30,10 +30,19 @@ export function parseEndpoint(typed: string, assumed: 'https' | 'by host'): stri
 
 /** Whether what is sent to this address stays in the house: this machine, or an IP address of a private network. */
 export function isPrivateAddress(hostname: string): boolean {
-  const host = hostname.replace(/^\[|\]$/g, '');
+  const host = withoutBrackets(hostname);
   const family = isIP(host);
   if (family === 0) return host === 'localhost' || host.endsWith('.localhost');
   return PRIVATE.check(host, family === 6 ? 'ipv6' : 'ipv4');
+}
+
+/** Whether this is an IP address and not a name. */
+export function isAddress(hostname: string): boolean {
+  return isIP(withoutBrackets(hostname)) !== 0;
+}
+
+function withoutBrackets(hostname: string): string {
+  return hostname.replace(/^\[|\]$/g, '');
 }
 
 function isLocalName(hostname: string): boolean {

@@ -14,3 +14,8 @@ export function expandPath(typed: string): string {
 export function isReplicaUrl(typed: string): boolean {
   return /^(\w+:\/\/|file:\/)/.test(typed) && !DATABASE_SCHEME.test(typed);
 }
+
+/** A URL as it may be printed: without user, password and parameters, each of which can be a secret. */
+export function printableUrl(url: string): string {
+  return url.replace(/[?#].*$/s, '?…').replace(/^(\w+:\/\/).*@/s, '$1…@');
+}

@@ -1,11 +1,11 @@
 import { pathToFileURL } from 'node:url';
 import { RivuletError } from '../base/errors.ts';
 import { notBuilt } from './not-built.ts';
-import { expandPath, isReplicaUrl } from './paths.ts';
+import { expandPath, isReplicaUrl, printableUrl } from './paths.ts';
 import { resolveS3Url } from './resolve-s3.ts';
 import type { S3Location } from './s3-location.ts';
 import { parseS3Url } from './s3-url.ts';
-import { invalidUrl, printableUrl } from './url-error.ts';
+import { invalidUrl } from './url-error.ts';
 
 /** A replica in a folder. `url` is its one canonical spelling. */
 export interface FileLocation {

@@ -2,14 +2,13 @@ import type { RivuletError } from '../base/errors.ts';
 import { REPLICA_DEFAULTS, type ReplicaConfig } from './config.ts';
 import type { Place } from './config-error.ts';
 import type { ConfigReport } from './config-report.ts';
-import { isReplicaUrl } from './paths.ts';
+import { isReplicaUrl, printableUrl } from './paths.ts';
 import { checkReplicaType, fileLocation, parseReplicaUrl, type ReplicaLocation, schemeOf } from './replica-url.ts';
 import { resolveS3Path, resolveS3Url, S3SettingError } from './resolve-s3.ts';
 import { parseS3Url } from './s3-url.ts';
 import type { ConfigFile, ReplicaSection } from './schema.ts';
 import { storesOf } from './store-keys.ts';
 import { OLD_REPLICA_WARNINGS, REPLICA_WARNINGS } from './unbuilt-keys.ts';
-import { printableUrl } from './url-error.ts';
 import type { Path } from './yaml-tree.ts';
 
 /** A replica, with the keys at the top of the file as its defaults. `where`: its place in the file. */

@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import { messageOf, RivuletError } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
-import { isPrivateAddress, parseEndpoint } from './endpoint.ts';
+import { isAddress, isPrivateAddress, parseEndpoint } from './endpoint.ts';
 import type { S3Credentials, S3Encryption, S3Location } from './s3-location.ts';
 import { providerOf } from './s3-provider.ts';
 import { MIN_PART_SIZE_BYTES, type S3Key, type S3Settings } from './s3-settings.ts';
@@ -57,7 +57,7 @@ function resolveS3(settings: S3Settings, keyPrefix: string): S3Location {
     keyPrefix,
     endpoint,
     region: given(settings.region) ?? regionOfArn(bucket) ?? (endpoint ? 'us-east-1' : undefined),
-    pathStyle: settings['force-path-style'] ?? provider.pathStyle ?? (endpoint !== undefined || !isHostName(bucket)),
+    pathStyle: pathStyleOf(settings, bucket, endpoint),
     credentials: credentialsOf(settings),
     signPayload: settings['sign-payload'] ?? true,
     contentMd5: settings['require-content-md5'] ?? provider.contentMd5 ?? true,
@@ -80,6 +80,13 @@ function checkBucket(bucket: string | undefined): string {
 /** Whether a bucket can be the first label of a host that the certificate of `*.s3.amazonaws.com` is for. */
 function isHostName(bucket: string): boolean {
   return bucket.startsWith('arn:') || /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(bucket);
+}
+
+function pathStyleOf(settings: S3Settings, bucket: string, endpoint: string | undefined): boolean {
+  // No name can stand before an IP address.
+  if (endpoint !== undefined && isAddress(new URL(endpoint).hostname)) return true;
+  const provider = endpoint ? providerOf(endpoint) : {};
+  return settings['force-path-style'] ?? provider.pathStyle ?? (endpoint !== undefined || !isHostName(bucket));
 }
 
 function regionOfArn(bucket: string): string | undefined {

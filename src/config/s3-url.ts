@@ -3,10 +3,11 @@ import { Secret } from '../base/secret.ts';
 import { parseEndpoint } from './endpoint.ts';
 import { parseFlag } from './flag.ts';
 import { nearest } from './nearest.ts';
+import { printableUrl } from './paths.ts';
 import { parseS3Host } from './s3-host.ts';
 import { MAX_CONCURRENCY, MAX_PART_SIZE_BYTES, MIN_PART_SIZE_BYTES, type S3Settings } from './s3-settings.ts';
 import { parseSize } from './size.ts';
-import { invalidUrl, printableUrl } from './url-error.ts';
+import { invalidUrl } from './url-error.ts';
 
 /** What an `s3:` URL says. */
 export interface S3Url {
@@ -143,7 +144,12 @@ function unknownParameter(name: string, key: string): RivuletError {
     : invalidUrl('unknown parameter of the URL', `known: ${Object.keys(PARAMETERS).join(', ')}`);
 }
 
+const FLAG_HINT = 'write true or false';
 const HINTS: Readonly<Record<string, string>> = {
+  'force-path-style': FLAG_HINT,
+  'skip-verify': FLAG_HINT,
+  'sign-payload': FLAG_HINT,
+  'require-content-md5': FLAG_HINT,
   endpoint: 'write a host, or a URL such as https://s3.example.com',
   'part-size': 'write a size from 5MiB to 5GiB',
   concurrency: `write a whole number from 1 to ${MAX_CONCURRENCY}`,

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { Backoff, sleep } from '../base/async.ts';
 import { resolveDatabasePath } from '../base/database-files.ts';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -7,10 +9,12 @@ import { asLocalFolderError } from '../capture/database-error.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
 import type { CaptureSettings, CaptureState } from '../capture/options.ts';
 import type { DatabaseConfig } from '../config/config.ts';
+import { formatDuration } from '../config/duration.ts';
 import { createIdentity } from '../replica/identity.ts';
-import { distrustState, metaPathFor } from '../replica/local-state.ts';
+import { distrustState, loadLocalPosition, metaPathFor } from '../replica/local-state.ts';
 import type { OpenedReplica } from '../replica/open-replica.ts';
 import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
+import { isStoreError, StoreError } from '../store/store.ts';
 import { findStart, type Start } from './starting-point.ts';
 import { Uploader } from './uploader.ts';
 
@@ -44,6 +48,9 @@ export interface DrainLimits {
   readonly signal: AbortSignal;
 }
 
+/** Pauses between looks for a store that did not answer at the start, and how often that is said. */
+const LATER_MS = { first: 1000, most: 15_000, remind: 30_000 } as const;
+
 /** One database on its way to its replica: capture, spool, store. */
 export class DatabaseReplication {
   readonly #config: DatabaseConfig;
@@ -60,6 +67,11 @@ export class DatabaseReplication {
   #lock: OwnerLock | undefined;
   #metaPath = '';
   #lineage = '';
+  readonly #ending = new AbortController();
+  readonly #giveUp = new AbortController();
+  /** The start, while the store does not answer; and why it does not. */
+  #waiting: Promise<void> | undefined;
+  #startError: unknown;
   #hasStored = false;
   #started = false;
 
@@ -103,19 +115,70 @@ export class DatabaseReplication {
   get trouble(): unknown {
     if (this.#uploadEnd) return this.#uploadEnd;
     if (this.#state.kind === 'failed') return this.#state.error;
-    return this.#uploader.lastError;
+    return this.#startError ?? this.#uploader.lastError;
   }
 
   /**
    * Starts, and resolves when the standing read is held or there is nothing to read yet. Throws what only a person can
    * mend: a store that cannot be used, another database's replica, a file that is no database; the signal's reason when
    * it was aborted while the store was asked.
+   *
+   * With `canWait`, a store that does not answer is no error for a database that was replicated to it before: that goes on
+   * unreplicated until the store is back. Then what it differs by is stored.
    */
-  async start(thread: CaptureThread, signal: AbortSignal): Promise<void> {
-    const { store } = this.#opened;
+  async start(thread: CaptureThread, signal: AbortSignal, canWait: boolean): Promise<void> {
     const path = resolveDatabasePath(this.#config.path);
     const metaPath = this.#config.metaPath ?? metaPathFor(path);
-    const start = await this.#findStart(path, metaPath, signal);
+    let start: Start;
+    try {
+      start = await this.#findStart(path, metaPath, signal);
+    } catch (error) {
+      if (!canWait || !isStoreError(error, 'transient') || !this.#wasReplicated(path, metaPath)) throw error;
+      this.#waiting = this.#startLater(thread, path, metaPath, error);
+      return;
+    }
+    await this.#begin(thread, path, metaPath, start);
+  }
+
+  /** Whether this database is there, and its local state is about this replica. */
+  #wasReplicated(path: string, metaPath: string): boolean {
+    return existsSync(path) && loadLocalPosition(metaPath)?.replicaUrl === this.#opened.store.url;
+  }
+
+  async #startLater(thread: CaptureThread, path: string, metaPath: string, why: StoreError): Promise<void> {
+    const { signal } = this.#giveUp;
+    const backoff = new Backoff(LATER_MS.first, LATER_MS.most);
+    const sinceMs = Date.now();
+    let saidMs = Number.NEGATIVE_INFINITY;
+    this.#startError = why;
+    for (let isLast = false; !isLast; ) {
+      if (performance.now() - saidMs >= LATER_MS.remind) {
+        saidMs = performance.now();
+        const message = 'the store does not answer: the database is not replicated until it does';
+        const kept = 'its commits are in it, and are stored then';
+        this.#log.log('error', message, { error: messageOf(this.#startError), kept });
+      }
+      await sleep(Math.max(backoff.next(), retryAfterMs(this.#startError)), this.#ending.signal);
+      // A stop makes one more try: the store may be back.
+      isLast = this.#ending.signal.aborted;
+      if (signal.aborted) return;
+      try {
+        await this.#begin(thread, path, metaPath, await this.#findStart(path, metaPath, signal));
+        this.#startError = undefined;
+        this.#log.log('info', 'the store answers again', { after: formatDuration(Date.now() - sinceMs) });
+        return;
+      } catch (error) {
+        this.#startError = error;
+        if (signal.aborted || isStoreError(error, 'transient')) continue;
+        this.#log.log('error', messageOf(error));
+        this.#ended.reject(error);
+        return;
+      }
+    }
+  }
+
+  async #begin(thread: CaptureThread, path: string, metaPath: string, start: Start): Promise<void> {
+    const { store } = this.#opened;
     const { position } = start.point;
     this.#metaPath = metaPath;
     this.#lineage = start.lineage;
@@ -146,7 +209,7 @@ export class DatabaseReplication {
   async #findStart(databasePath: string, metaPath: string, signal: AbortSignal): Promise<Start> {
     const { store, replica } = this.#opened;
     try {
-      this.#lock = lockOwner(databasePath, metaPath);
+      this.#lock ??= lockOwner(databasePath, metaPath);
       return await findStart({ databasePath, metaPath, store, replica, log: this.#log, signal });
     } catch (error) {
       throw asLocalFolderError(error, metaPath);
@@ -177,7 +240,11 @@ export class DatabaseReplication {
 
   /** Captures the last commits, lets the database go, and stores what is left within the limits. */
   async stop(limits: DrainLimits): Promise<Ending> {
-    let error: unknown;
+    this.#ending.abort();
+    limits.signal.addEventListener('abort', () => this.#giveUp.abort(), { once: true });
+    if (limits.signal.aborted) this.#giveUp.abort();
+    await this.#waiting;
+    let error = this.#startError;
     const untilMs = performance.now() + limits.timeoutMs;
     // Past the spool's cap nothing more is captured: what waits has to make room first.
     const hasRoom = this.#state.kind === 'suspended' && (await this.#drain(limits));
@@ -276,6 +343,10 @@ export class DatabaseReplication {
     this.#events.state?.({ kind: 'failed', error });
     this.#ended.reject(error);
   }
+}
+
+function retryAfterMs(error: unknown): number {
+  return error instanceof StoreError ? (error.retryAfterMs ?? 0) : 0;
 }
 
 function settingsOf(config: DatabaseConfig, metaPath: string, replicaUrl: string, lineage: string): CaptureSettings {

@@ -149,7 +149,7 @@ async function start(
   const opened = await openReplica(database.replica, { limits, logger: options.logger });
   const replication = new DatabaseReplication(database, opened, options.logger, options.events?.(database.path));
   try {
-    await replication.start(thread, signal);
+    await replication.start(thread, signal, !options.once);
   } catch (error) {
     await replication.abandon();
     throw error;

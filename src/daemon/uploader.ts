@@ -8,7 +8,7 @@ import { decodeHeader, HEADER_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
 import { readTrailer } from '../ltx/page-index.ts';
 import type { KeyLayout } from '../replica/layout.ts';
-import { isStoreError, type RequestOptions, readInto, type Store, StoreError } from '../store/store.ts';
+import { isStoreError, objectUrl, type RequestOptions, readInto, type Store, StoreError } from '../store/store.ts';
 import { Outage } from './outage.ts';
 
 /** Pauses between tries of one file. */
@@ -212,7 +212,7 @@ export async function storedChecksum(
 function conflict(store: Store, key: string, file: SpooledFile): RivuletError {
   return new RivuletError({
     code: 'REPLICA_CONFLICT',
-    message: `somebody else wrote ${store.url}/${key}: another process replicates to the same path`,
+    message: `somebody else wrote ${objectUrl(store.url, key)}: another process replicates to the same path`,
     kept: `their file was not overwritten; ours is at ${file.path}`,
     next: 'stop one of the two, or give each its own path; then start again',
   });

@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { RivuletError } from '../base/errors.ts';
-import { isStoreError, type ReadableStore, type RequestOptions, readObject, type Store } from '../store/store.ts';
+import {
+  isStoreError,
+  objectUrl,
+  type ReadableStore,
+  type RequestOptions,
+  readObject,
+  type Store,
+} from '../store/store.ts';
 
 /** The object in a replica's root that says whose it is. Litestream ignores it. */
 export const IDENTITY_KEY = 'rivulet.json';
@@ -43,7 +50,7 @@ function parseIdentity(store: ReadableStore, text: string): Identity {
 function unreadable(store: ReadableStore, why: string): RivuletError {
   return new RivuletError({
     code: 'IDENTITY_UNREADABLE',
-    message: `${store.url}/${IDENTITY_KEY} cannot be read: ${why}`,
+    message: `${objectUrl(store.url, IDENTITY_KEY)} cannot be read: ${why}`,
     kept: 'nothing was written to this replica',
     next: 'look at that object; replicate to another path if this one is not yours',
   });

@@ -1,4 +1,4 @@
-import { formatLtxName } from '../ltx/format.ts';
+import { formatLtxName, parseLtxName } from '../ltx/format.ts';
 
 /*
  * Where a replica keeps its files, under the store's root:
@@ -36,3 +36,11 @@ function layoutOf(prefix: string, levelPrefix: (level: Level) => string): KeyLay
 export const FILE_LAYOUT: KeyLayout = layoutOf('ltx/', (level) => `ltx/${level}/`);
 
 export const HEX_LAYOUT: KeyLayout = layoutOf('000', (level) => `${level.toString(16).padStart(4, '0')}/`);
+
+/** Whether this is the key of a file of a replica. */
+export function isKeyOf(layout: KeyLayout, key: string): boolean {
+  return LEVELS.some((level) => {
+    const prefix = layout.levelPrefix(level);
+    return key.startsWith(prefix) && parseLtxName(key.slice(prefix.length)) !== undefined;
+  });
+}

@@ -9,7 +9,7 @@ import { MeteredStore, type StoreUsage } from '../store/wrap/metered-store.ts';
 import { RateLimitedStore } from '../store/wrap/rate-limited-store.ts';
 import type { RetryNotice } from '../store/wrap/retry-policy.ts';
 import { RetryingStore } from '../store/wrap/retrying-store.ts';
-import { FILE_LAYOUT, HEX_LAYOUT, type KeyLayout } from './layout.ts';
+import { FILE_LAYOUT, HEX_LAYOUT, isKeyOf, type KeyLayout } from './layout.ts';
 import { Replica } from './replica.ts';
 
 export interface OpenReplicaOptions {
@@ -67,7 +67,8 @@ async function openStore(
     }
     case 's3': {
       const { S3Store } = await import('../store/s3/s3-store.ts');
-      return { base: new S3Store(location, { maxConnections: limits.maxConnections }), layout: HEX_LAYOUT };
+      const isOwnKey = (key: string): boolean => isKeyOf(HEX_LAYOUT, key);
+      return { base: new S3Store(location, { maxConnections: limits.maxConnections, isOwnKey }), layout: HEX_LAYOUT };
     }
   }
 }

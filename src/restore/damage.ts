@@ -3,6 +3,7 @@ import { formatTxid, type Txid } from '../base/types.ts';
 import type { LtxError } from '../ltx/ltx-error.ts';
 import { planRestore, restorableTxids } from '../replica/plan.ts';
 import type { LtxFileInfo } from '../replica/replica.ts';
+import { objectUrl } from '../store/store.ts';
 
 /** How many other TXIDs are tried in search of one that a damaged file is not needed for. */
 const MAX_ALTERNATIVES_TRIED = 500;
@@ -30,7 +31,7 @@ export function damagedFileError(
   const others = alternatives(file, files, goal).map(formatTxid);
   return new RivuletError({
     code: 'REPLICA_FILE_DAMAGED',
-    message: `${replicaUrl}/${file.key}: ${cause.message}`,
+    message: `${objectUrl(replicaUrl, file.key)}: ${cause.message}`,
     kept: 'nothing was changed',
     next:
       others.length > 0

@@ -4,6 +4,7 @@ import { fsyncFolder, makeFolders } from '../base/durable-file.ts';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
 import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
+import { notBuilt } from '../config/not-built.ts';
 import { MIN_FILE_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
 import { readTrailer } from '../ltx/page-index.ts';
 import { readIdentity } from '../replica/identity.ts';
@@ -26,6 +27,8 @@ import { asOutputError, inspectTarget, type Target } from './target.ts';
 
 /** How often a restore lists and plans: once, and again when planned files were gone (retention goes on meanwhile). */
 export const MAX_PLANS = 4;
+/** Where Litestream 0.3 keeps everything that it stores. */
+const LITESTREAM_03_PREFIX = 'generations/';
 const NO_LOCK: OwnerLock = { [Symbol.dispose]() {} };
 const DEFAULT_PARALLELISM = 8;
 const DEFAULT_WINDOW_PAGES = 1024 * 1024;
@@ -194,10 +197,20 @@ class Restore {
     return { listing: again, plan: planRestore(again, options) };
   }
 
-  /** An identity is written with the first file: where there is one and no file, files were lost, and "empty" is no answer. */
+  /**
+   * An identity is written with the first file: where there is one and no file, files were lost, and "empty" is no answer. Nor
+   * is it where Litestream 0.3 stored its backups.
+   */
   async #provenEmpty(): Promise<void> {
     const { store } = this.#replica;
-    if (!(await readIdentity(store, { signal: this.#signal }))) return;
+    const options = { signal: this.#signal };
+    for await (const { key } of store.list(LITESTREAM_03_PREFIX, options)) {
+      throw notBuilt(
+        `the format of Litestream 0.3, in which ${store.url} holds a backup (${key}),`,
+        'restore it with Litestream and replicate it to another path',
+      );
+    }
+    if (!(await readIdentity(store, options))) return;
     throw new RivuletError({
       code: 'REPLICA_FILES_MISSING',
       message: `${store.url} has an identity (rivulet.json) but no LTX files: they were removed, or cannot be seen`,

@@ -128,6 +128,12 @@ export function isStoreError(error: unknown, ...kinds: readonly StoreErrorKind[]
   return error instanceof StoreError && kinds.includes(error.kind);
 }
 
+/** An object as messages name it. What some stores' URLs say behind a question mark stays at their end. */
+export function objectUrl(storeUrl: string, key: string): string {
+  const [place = '', ...query] = storeUrl.split('?');
+  return [`${place}/${key}`, ...query].join('?');
+}
+
 /** Reads a small object whole. `limitBytes` guards memory: a larger object is an error. */
 export async function readObject(
   store: ReadableStore,
@@ -139,7 +145,7 @@ export async function readObject(
   const length = await readInto(store, key, target, options);
   if (length > limitBytes) {
     throw new StoreError('permanent', {
-      message: `${store.url}/${key} is larger than the ${limitBytes} bytes expected`,
+      message: `${objectUrl(store.url, key)} is larger than the ${limitBytes} bytes expected`,
     });
   }
   return target.subarray(0, length);

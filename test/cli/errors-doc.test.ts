@@ -12,7 +12,7 @@ function codesInSources(): Set<string> {
   for (const file of readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })) {
     if (!file.endsWith('.ts')) continue;
     const text = readFileSync(join(root, 'src', file), 'utf8');
-    for (const [, code] of text.matchAll(/\bcode: '([A-Z][A-Z_]+)'/g)) if (code) codes.add(code);
+    for (const [, code] of text.matchAll(/\bcode(?:: | = )'([A-Z][A-Z_]+)'/g)) if (code) codes.add(code);
     const kinds = /type StoreErrorKind = ([^;]+);/.exec(text)?.[1] ?? '';
     for (const [, kind = ''] of kinds.matchAll(/'([a-z-]+)'/g)) {
       codes.add(`STORE_${kind.replace('-', '_').toUpperCase()}`);
@@ -24,7 +24,7 @@ function codesInSources(): Set<string> {
 test('every error code is documented', () => {
   const documented = readFileSync(join(root, 'docs/errors.md'), 'utf8');
   const codes = codesInSources();
-  assert.ok(codes.has('USAGE') && codes.has('STORE_NOT_FOUND'));
+  assert.ok(codes.has('USAGE') && codes.has('STORE_NOT_FOUND') && codes.has('STORE_INVALID_KEY'));
   const missing = [...codes].filter((code) => !documented.includes(`\`${code}\``));
   assert.deepEqual(missing, []);
 });

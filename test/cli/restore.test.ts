@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { formatLtxName } from '../../src/ltx/format.ts';
+import { FakeS3, REGION } from '../support/fake-s3.ts';
 import { tempFolder } from '../support/temp.ts';
+import { usesSecret } from '../support/test-record.ts';
 import { type CliResult, runCli } from './run-cli.ts';
 import { CREATED, storeReplica } from './stored-replica.ts';
 
@@ -244,6 +247,15 @@ test('a database of the configuration whose replica is proven empty is a first s
     assert.match(other.stderr, /^Error: .*holds no backup/);
   }
 
+  // Nor is a backup of Litestream 0.3.
+  const old = join(cwd, 'replica', 'generations', '0123456789abcdef', 'snapshots');
+  mkdirSync(old, { recursive: true });
+  writeFileSync(join(old, '00000000.snapshot.lz4'), '');
+  const unread = await run('-v', database);
+  assert.equal(unread.status, 1);
+  assert.match(unread.stderr, /^Error: the format of Litestream 0\.3, in which .* holds a backup .* not built/);
+  rmSync(join(cwd, 'replica'), { recursive: true });
+
   // Files that an identity speaks of were lost: that is no first start.
   mkdirSync(join(cwd, 'replica'));
   writeFileSync(join(cwd, 'replica', 'rivulet.json'), '{"format":1,"lineage":"aa"}');
@@ -255,6 +267,42 @@ test('a database of the configuration whose replica is proven empty is a first s
   writeFileSync(join(cwd, 'replica'), 'not a folder');
   assert.equal((await run('-v', database)).status, 1);
   assert.ok(!existsSync(database));
+});
+
+test('a key in a URL is nowhere in what is printed', async (t) => {
+  const fake = await FakeS3.start(t);
+  const key = usesSecret(randomBytes(32).toString('base64'));
+  const cwd = tempFolder(t);
+  const folder = join(cwd, 'replica');
+  storeReplica(folder);
+  for (const name of readdirSync(join(folder, 'ltx', '0')))
+    fake.store(`app/0000/${name}`, readFileSync(join(folder, 'ltx', '0', name)), {
+      'x-amz-server-side-encryption-customer-key': key,
+    });
+  const { endpoint, credentials, bucket } = fake.location();
+  const place = `s3://${bucket}/app?region=${REGION}&endpoint=${endpoint}`;
+  const url = `${place}&sseCustomerKey=${encodeURIComponent(key)}`;
+  const env = {
+    AWS_ACCESS_KEY_ID: credentials?.accessKeyId ?? '',
+    AWS_SECRET_ACCESS_KEY: credentials?.secretAccessKey.reveal() ?? '',
+  };
+  for (const [args, status] of [
+    [['restore', '-v', '-o', 'a.db', url], 0],
+    [['restore', '-dry-run', '-json', '-o', 'b.db', url], 0],
+    [['restore', '-json', '-o', 'c.db', url], 0],
+    [['ltx', '-json', url], 0],
+    [['restore', url], 1],
+    [['replicate', url], 1],
+    [['replicate', url, 'a.db'], 1],
+    [['replicate', 'a.db', url.replace('sse', 'see')], 1],
+  ] as const) {
+    const ended = await runCli(args, { cwd, env });
+    const output = ended.stdout + ended.stderr;
+    assert.equal(ended.status, status, output);
+    for (const secret of [key, encodeURIComponent(key), encodeURIComponent(encodeURIComponent(key))]) {
+      assert.ok(!output.includes(secret), `${args.slice(0, -1).join(' ')}: ${output}`);
+    }
+  }
 });
 
 test('bad input is one error and failure', async (t) => {

@@ -97,6 +97,12 @@ test('an endpoint without a scheme is https, on this machine too, as in Litestre
   assert.equal(replica('type: s3, bucket: b, endpoint: "http://minio:9000/"').endpoint, 'http://minio:9000');
 });
 
+test('an IP address as endpoint has path style: no bucket can stand before it', () => {
+  const style = (endpoint: string): boolean =>
+    replica(`type: s3, bucket: b, force-path-style: false, endpoint: "${endpoint}"`).pathStyle;
+  assert.deepEqual(['10.0.0.1:9000', 'http://[::1]:9000', 's3.example.com'].map(style), [true, true, false]);
+});
+
 test('what the top sets holds for every replica that does not set it, but not for what it has no use for', () => {
   const top = `access-key-id: id\nsecret-access-key: se\nregion: top\nendpoint: h\nbucket: shared\npart-size: 6MiB
 concurrency: 3\nmax-connections: 2\nupload-limit: 1MB\nsse-kms-key-id: k\naccount-name: x\nhost-key: y`;

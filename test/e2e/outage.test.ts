@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { FaultProxy } from '../servers/fault-proxy.ts';
@@ -142,5 +142,55 @@ describe('a store that is away for a long time', { skip: skipWithout(RGW, SQLITE
     await proxy.up();
     await runOk(t, RIVULET, ['replicate', '-once', path, outage.url], { env: outage.server.env });
     await assertNothingIsMissing(t, outage);
+  });
+
+  test('where the store is away at the start the application starts all the same, and its commits follow', async (t) => {
+    const outage = await setUp(t);
+    const { folder, path, proxy, process, server } = outage;
+    assert.equal((await process.end()).status, 0);
+    await proxy.down();
+    const config = join(folder, 'rivulet.yml');
+    const application = `sh -c 'sqlite3 -cmd ".timeout 10000" ${path} "INSERT INTO item (name) VALUES (1)"; echo started; exec sleep 600'`;
+    const again = rivulet(t, ['replicate', '-config', config, '-exec', application], { env: server.env });
+    await again.says(/level=ERROR msg="the store does not answer: the database is not replicated until it does"/);
+    await again.says(/^started$/m);
+    await proxy.up();
+    await again.says(/msg="the store answers again"/);
+    await again.end();
+    await assertNothingIsMissing(t, outage);
+  });
+
+  test('a stop while the store is still away says what is not stored, and the next start stores it', async (t) => {
+    const outage = await setUp(t);
+    const { folder, path, proxy, process, server, url } = outage;
+    await process.end();
+    await proxy.down();
+    const again = rivulet(t, ['replicate', '-config', join(folder, 'rivulet.yml')], { env: server.env });
+    await again.says(/msg="the store does not answer/);
+    const db = openDatabase(path);
+    insertRows(db, 5);
+    db.close();
+    const { status, stdout } = await again.end();
+    assert.equal(status, 1);
+    assert.match(
+      stdout,
+      /level=ERROR msg="not stored: the last commits of .*" .*kept="the database has what was committed/,
+    );
+    await proxy.up();
+    await runOk(t, RIVULET, ['replicate', '-once', path, url], { env: server.env });
+    await assertNothingIsMissing(t, outage);
+  });
+
+  test('a database that was never replicated there does not start while nobody knows what is there', async (t) => {
+    const { folder, proxy, process, server } = await setUp(t);
+    await process.end();
+    await proxy.down();
+    const config = join(folder, 'rivulet.yml');
+    rmSync(join(folder, '.app.db-rivulet'), { recursive: true });
+    const again = rivulet(t, ['replicate', '-config', config, '-exec', 'echo started'], { env: server.env });
+    const { status, stdout, stderr } = await again.ended;
+    assert.equal(status, 1);
+    assert.match(stderr, /^Error: .*refuses the connection/m);
+    assert.doesNotMatch(stdout, /^started$/m);
   });
 });

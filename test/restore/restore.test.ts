@@ -255,6 +255,19 @@ describe('restore fails', () => {
     assert.equal(fs.existsSync(dirname(path)), false);
   });
 
+  test('when it holds what Litestream 0.3 stored: that is no empty replica', async (t) => {
+    const { store, path, restore } = setUp(t, historyOf(1, 1));
+    store.objects.clear();
+    const key = 'generations/0123456789abcdef/snapshots/00000000.snapshot.lz4';
+    store.objects.set(key, Buffer.alloc(1));
+    await assert.rejects(restore(), {
+      code: 'NOT_BUILT',
+      message: /Litestream 0\.3/,
+      next: /restore it with Litestream/,
+    });
+    assert.equal(fs.existsSync(dirname(path)), false);
+  });
+
   test('when a listed file is never there, after a bounded number of plans', async (t) => {
     const { store, restore, assertNothingLeft } = setUp(t, historyOf(3, 10));
     let missed = 0;

@@ -21,6 +21,9 @@ export const SHARED_RGW = 'RIVULET_TEST_S3';
 /** Host names of the gateway. A bucket can stand before each of them: `bucket.localhost`. */
 const HOST_NAMES = ['localhost', 's3.example.com'];
 
+/** The key of its key management that it encrypts with; over TLS only, as with keys of customers. */
+export const KMS_KEY_ID = 'test-key';
+
 export interface RgwAccess extends S3Access {
   /**
    * The same server over TLS, with a certificate for `localhost`, `s3.example.com`, `*.s3.example.com` and 127.0.0.1.
@@ -177,6 +180,8 @@ rgw_frontends = beast endpoint=127.0.0.1:${ports.http} ssl_endpoint=127.0.0.1:${
 rgw_thread_pool_size = 64
 rgw_enable_usage_log = false
 rgw_enable_ops_log = false
+rgw_crypt_s3_kms_backend = testing
+rgw_crypt_s3_kms_encryption_keys = ${KMS_KEY_ID}=${randomBytes(32).toString('base64')}
 `;
 }
 

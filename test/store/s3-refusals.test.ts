@@ -129,6 +129,15 @@ test('a region that was guessed is corrected by itself, once, also for many requ
   }
 });
 
+test('a region that nobody set is a guess, also where the environment or an endpoint gave it', async (t) => {
+  const options: FakeS3Options = { wrongRegion: 'malformed' };
+  const { store } = await fakeStore(t, options, { region: undefined }, { env: { AWS_REGION: 'us-west-7' } });
+  await store.put('k', { bytes: bytesOf('x') });
+  assert.equal(await textOf(store, 'k'), 'x');
+  const { store: defaulted } = await fakeStore(t, options, { region: 'us-east-1' });
+  assert.deepEqual(await keysOf(defaulted, ''), []);
+});
+
 test('a HEAD that goes to the wrong region learns the right one from a header', async (t) => {
   const options: FakeS3Options = { wrongRegion: 'redirect', conditionalWrites: 'refused' };
   const { store } = await fakeStore(t, options, { region: undefined });

@@ -7,9 +7,10 @@ import { partSizeFor } from '../../src/store/s3/s3-upload.ts';
 import type { RetryNotice, RetryPolicy } from '../../src/store/wrap/retry-policy.ts';
 import { RetryingStore } from '../../src/store/wrap/retrying-store.ts';
 import type { FakeS3, FakeS3Options, Operation, S3Call } from '../support/fake-s3.ts';
+import { eventually } from '../support/processes.ts';
 import { assertFails, failureOf, SECRETS } from '../support/s3-failure.ts';
 import { fakeStore, scriptedStore, storeAt } from '../support/s3-stores.ts';
-import { s3Error, XML } from '../support/scripted-server.ts';
+import { HTML, s3Error, XML } from '../support/scripted-server.ts';
 import { tempFolder } from '../support/temp.ts';
 import { bytesOf, keysOf, patternOf, textOf } from './conformance.ts';
 
@@ -395,6 +396,10 @@ test('an upload of which a part fails for good is ended, after every other part 
     kind: 'denied',
     says: /cannot store s3:\/\/test-bucket\/app\/k: access is denied/,
   });
+  await eventually(
+    'only the connection of the last request is left',
+    () => fake.server.openConnections <= 1 || undefined,
+  );
   assert.equal(fake.uploads.size, 0);
   assert.equal(fake.operations().at(-1), 'abort-upload');
   assert.equal(ofOperation(fake, 'put-part').length, 4, 'no part was tried again');
@@ -453,6 +458,22 @@ test('an upload whose completion was done and whose answer was lost is sent agai
   );
 });
 
+test('a write that the store took for older than what is there is made again until it counts', async (t) => {
+  const { fake, store } = await fakeStore(t);
+  const accepted = {
+    status: 200,
+    headers: { ...HTML, 'x-amz-request-id': 'R1' },
+    body: '<html><h1>Accepted</h1></html>',
+  };
+  let overtaken = 2;
+  fake.instead = () => (overtaken-- > 0 ? accepted : undefined);
+  await store.put('k', { bytes: bytesOf('mine') });
+  assert.equal(await textOf(store, 'k'), 'mine');
+  fake.instead = ({ operation }) => (operation === 'put' ? accepted : undefined);
+  const says = /takes it for older than what is there/;
+  await assertFails(store.put('k', { bytes: bytesOf('late') }), { kind: 'transient', says });
+});
+
 test('parts without an ETag are an error, and leave no upload', async (t) => {
   const { fake, store } = await fakeStore(t, SMALL_PARTS, IN_PARTS);
   fake.instead = ({ operation }) => (operation === 'put-part' ? { status: 200 } : undefined);
@@ -476,7 +497,8 @@ test('a file that becomes shorter while it is sent is an error, and leaves no up
 });
 
 test('uploads that were begun more than a day ago are ended by the first upload, younger ones and those of others are not', async (t) => {
-  const { fake, store } = await fakeStore(t, SMALL_PARTS, IN_PARTS);
+  const isOwnKey = (key: string): boolean => key.startsWith('0000/');
+  const { fake, store } = await fakeStore(t, SMALL_PARTS, IN_PARTS, { isOwnKey });
   const upload = (key: string, agoMs: number) => ({
     key,
     startedMs: Date.now() - agoMs,
@@ -487,11 +509,12 @@ test('uploads that were begun more than a day ago are ended by the first upload,
   fake.uploads.set('young', upload('app/0000/b', DAY_MS - 60_000));
   fake.uploads.set('other', upload('application/a', 9 * DAY_MS));
   fake.uploads.set('elsewhere', upload('other/a', 9 * DAY_MS));
+  fake.uploads.set('not a name of ours', upload('app/video.mp4', 9 * DAY_MS));
   await store.put('small', { bytes: bytesOf('x') });
-  assert.equal(fake.uploads.size, 4);
+  assert.equal(fake.uploads.size, 5);
   const methods: string[] = [];
   await store.put('k', { bytes: LARGE }, { onRequest: ({ method }) => methods.push(method) });
-  assert.deepEqual([...fake.uploads.keys()], ['young', 'other', 'elsewhere']);
+  assert.deepEqual([...fake.uploads.keys()], ['young', 'other', 'elsewhere', 'not a name of ours']);
   assert.deepEqual(
     methods.toSorted(),
     ['DELETE', 'GET', 'POST', 'POST', 'PUT', 'PUT', 'PUT', 'PUT'],
@@ -504,7 +527,7 @@ test('uploads that were begun more than a day ago are ended by the first upload,
 
 test('that uploads may not be listed or ended is no reason not to store', async (t) => {
   for (const operation of ['list-uploads', 'abort-upload'] as const) {
-    const { fake, store } = await fakeStore(t, SMALL_PARTS, IN_PARTS);
+    const { fake, store } = await fakeStore(t, SMALL_PARTS, IN_PARTS, { isOwnKey: () => true });
     fake.uploads.set('old', { key: 'app/a', startedMs: 0, headers: {}, parts: new Map() });
     fake.instead = (call) => (call.operation === operation ? s3Error(403, 'AccessDenied') : undefined);
     await store.put('k', { bytes: LARGE });

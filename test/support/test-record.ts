@@ -15,9 +15,12 @@ export function usesSecret(secret: string): string {
   return secret;
 }
 
+/** Other programs, whose output is their own: databases as SQL, for the most part. */
+const OTHERS = /^\S*\b(sqlite3|python3|litestream|nsenter \S+ -- (mount|sqlite3))\b/;
+
 /** Keeps what a process of the product printed. */
 export function recordOutput(command: string, output: string): void {
-  if (output !== '') keep(OUTPUT, `${JSON.stringify({ command, output })}\n`);
+  if (output !== '' && !OTHERS.test(command)) keep(OUTPUT, `${JSON.stringify({ command, output })}\n`);
 }
 
 function keep(file: string, line: string): void {

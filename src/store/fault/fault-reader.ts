@@ -11,6 +11,7 @@ interface Cut {
 
 /** A reader with the faults that a script deals to `read`, and the `cut` that was dealt to its `open`. */
 export class FaultReader implements ObjectReader {
+  readonly version: string | undefined;
   readonly #inner: ObjectReader;
   readonly #key: string;
   readonly #script: FaultScript;
@@ -20,6 +21,7 @@ export class FaultReader implements ObjectReader {
   #givenBytes = 0;
 
   constructor(inner: ObjectReader, key: string, script: FaultScript, release: Release, cutOfOpen?: FaultRule) {
+    this.version = inner.version;
     this.#inner = inner;
     this.#key = key;
     this.#script = script;

@@ -4,6 +4,7 @@ import { type FailedAction, fileError } from './file-errors.ts';
 
 /** Reads a range of an open file straight into the caller's memory. */
 export class FileReader implements ObjectReader {
+  readonly version: string;
   readonly #handle: FileHandle;
   readonly #failed: FailedAction;
   readonly #signal: AbortSignal | undefined;
@@ -11,7 +12,8 @@ export class FileReader implements ObjectReader {
   #remaining: number;
 
   /** Takes over `handle`: it is closed with the reader. */
-  constructor(handle: FileHandle, options: OpenOptions, failed: FailedAction) {
+  constructor(handle: FileHandle, version: string, options: OpenOptions, failed: FailedAction) {
+    this.version = version;
     this.#handle = handle;
     this.#failed = failed;
     this.#signal = options.signal;

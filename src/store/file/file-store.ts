@@ -1,3 +1,4 @@
+import type { BigIntStats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -85,12 +86,13 @@ export class FileStore implements Store {
       // Non-blocking: else opening a FIFO that lies around would wait for its writer.
       const handle = await fs.open(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
       try {
-        await requireFile(handle, path);
+        const version = versionOf(await requireFile(handle, path));
+        if (options.version !== undefined && options.version !== version) throw replaced(path);
+        return new FileReader(handle, version, options, { action: 'read', path, root: this.#root });
       } catch (error) {
         await handle.close();
         throw error;
       }
-      return new FileReader(handle, options, { action: 'read', path, root: this.#root });
     } catch (error) {
       if (!saysAbsent(error)) throw this.#failure(error, 'read', path, options.signal);
       throw await this.#absence(error, path);
@@ -235,13 +237,22 @@ function checkRange(options: OpenOptions): void {
   }
 }
 
-async function requireFile(handle: fs.FileHandle, path: string): Promise<void> {
-  const stat = await handle.stat();
-  if (stat.isFile()) return;
+async function requireFile(handle: fs.FileHandle, path: string): Promise<BigIntStats> {
+  const stat = await handle.stat({ bigint: true });
+  if (stat.isFile()) return stat;
   const isFolder = stat.isDirectory();
   throw new StoreError(isFolder ? 'not-found' : 'permanent', {
     message: `cannot read ${path}: it is ${isFolder ? 'a folder' : 'not a regular file'}, so there is no such object`,
   });
+}
+
+/** A put makes a new file each time, or gives another time to the one that is linked there. */
+function versionOf({ ino, birthtimeNs, mtimeNs, size }: BigIntStats): string {
+  return [ino, birthtimeNs, mtimeNs, size].join('-');
+}
+
+function replaced(path: string): StoreError {
+  return new StoreError('permanent', { message: `cannot read ${path}: it was replaced while it was read` });
 }
 
 /** The path that a system error speaks of. */

@@ -15,6 +15,8 @@ import { readFault } from './s3-xml.ts';
 
 /** A server that says nothing for this long, while it is asked or while it sends, is given up, and asked again. */
 export const IDLE_TIMEOUT_MS = 30_000;
+/** So many times that where a server has much to do before it answers: to delete 1,000 objects, to join 10,000 parts. */
+const LONG_WORK_FACTOR = 10;
 /** An answer that is not an object is never larger: a page of a listing has 1,000 keys of at most 1,024 bytes. */
 const MAX_TEXT_BYTES = 16 * 1024 * 1024;
 /** A body that is held back is handed to the connection in pieces of this size. */
@@ -42,6 +44,8 @@ export interface S3Request {
   readonly body?: Uint8Array | undefined;
   readonly action: S3Action;
   readonly options: RequestOptions;
+  /** Work that a server does before it says a word: it may keep silent for longer. */
+  readonly isLong?: boolean | undefined;
 }
 
 export interface S3ConnectionOptions {
@@ -80,9 +84,10 @@ export class S3Connection {
     this.#env = options.env ?? process.env;
     this.#lookup = options.lookup;
     const known = options.location.region || accessPointOf(options.location.bucket)?.region;
-    const region = known || this.#env.AWS_REGION || this.#env.AWS_DEFAULT_REGION;
-    this.#region = region || FIRST_REGION;
-    this.#guessed = !region;
+    this.#region = known || this.#env.AWS_REGION || this.#env.AWS_DEFAULT_REGION || FIRST_REGION;
+    // The environment says where this machine is, which need not be where the bucket is. Behind an endpoint, the first region is
+    // what nobody has set.
+    this.#guessed = !known || (options.location.endpoint !== undefined && known === FIRST_REGION);
     this.#address = addressOf(this.#location, this.#region);
   }
 
@@ -216,6 +221,7 @@ export class S3Connection {
     const { signal } = options;
     const isSecure = this.#address.protocol === 'https:';
     const agent = this.#agentFor(isSecure);
+    const idleTimeoutMs = this.#idleTimeoutMs * (request.isLong ? LONG_WORK_FACTOR : 1);
     const place = this.place;
     signal?.throwIfAborted(); // from here on it is listened for
     options.onRequest?.({ method: request.method, sentBytes: body?.length ?? 0 });
@@ -224,7 +230,7 @@ export class S3Connection {
         ...signed,
         protocol: this.#address.protocol,
         agent,
-        timeout: this.#idleTimeoutMs,
+        timeout: idleTimeoutMs,
       });
       const onAbort = (): void => void outgoing.destroy(new Error('aborted'));
       const holder = new HoldBack(options.pace);
@@ -233,8 +239,8 @@ export class S3Connection {
       outgoing.on('timeout', () => {
         // Bytes lie here that nobody has taken or may send yet: then it is not the server that keeps silent.
         const isOurs = answer ? answer.complete || answer.readableLength > 0 : holder.holds && isConnected(outgoing);
-        if (isOurs) outgoing.setTimeout(this.#idleTimeoutMs);
-        else (answer ?? outgoing).destroy(silenceError(place, action, this.#idleTimeoutMs / 1000));
+        if (isOurs) outgoing.setTimeout(idleTimeoutMs);
+        else (answer ?? outgoing).destroy(silenceError(place, action, idleTimeoutMs / 1000));
       });
       outgoing.on('response', (response) => {
         answer = response;

@@ -41,6 +41,10 @@ export interface S3Answer {
 /** A store that is asked to slow down, and does not say for how long, is left alone for this long at least. */
 const SLOW_DOWN_MS = 1000;
 
+/** What of the settings a server may not like, or may miss. */
+const REFUSED_NEXT =
+  'check what the configuration asks of the store: encryption (sse-…: its keys, and https for them), storage-class, region';
+
 interface Reading {
   readonly kind: StoreErrorKind;
   /** What it means, in words; the server's own follow. */
@@ -171,6 +175,7 @@ function readStatus(place: S3Place, action: S3Action, answer: S3Answer): Reading
   if (status === 507) return full(place);
   if (status === 429 || status === 503) return busy(place, action, answer);
   if (status === 408 || status >= 500) return passing(place, action, answer);
+  if (status === 400) return { kind: 'permanent', words: 'the server refused', next: REFUSED_NEXT };
   return { kind: 'permanent', words: 'the server refused' };
 }
 

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { LookupFunction } from 'node:net';
+import { sleep } from '../../base/async.ts';
 import type { S3Location } from '../../config/s3-location.ts';
 import { checkKey, checkPrefix, compareKeys } from '../object-key.ts';
 import {
@@ -46,6 +47,11 @@ const ABANDONED_AFTER_MS = 24 * 60 * 60_000;
 const TIMESTAMP_HEADER = 'X-Amz-Meta-Litestream-Timestamp';
 /** Tidying up after a failure or an abort takes no longer than this; what is left the next sweep finds. */
 const CLEAN_UP_TIMEOUT_MS = 10_000;
+/**
+ * Swift orders writes of one key by its clocks, answers 200 to one that came too late as well, and leaves it out: the ETag is
+ * missing then, and the write is made again after these pauses.
+ */
+const OVERTAKEN_PAUSES_MS = [10, 30, 100, 300, 1000];
 const UNCHANGED = 'what was stored before is unchanged';
 
 export interface S3StoreOptions {
@@ -58,6 +64,8 @@ export interface S3StoreOptions {
   /** How the parts of a large object are tried again; everything else is made once. */
   readonly partRetries?: RetryPolicy | undefined;
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Which objects below the prefix are nobody else's, so that abandoned uploads of them may be removed; default: none. */
+  readonly isOwnKey?: ((key: string) => boolean) | undefined;
   /** Finds the addresses of host names; default: the system does. */
   readonly lookup?: LookupFunction | undefined;
 }
@@ -75,6 +83,7 @@ export class S3Store implements Store {
   readonly #connection: S3Connection;
   readonly #partRetries: RetryPolicy;
   readonly #conditional: ConditionalWrites;
+  readonly #isOwnKey: (key: string) => boolean;
   #sweptUploads = false;
 
   constructor(location: S3Location, options: S3StoreOptions = {}) {
@@ -89,6 +98,7 @@ export class S3Store implements Store {
       env: options.env,
       lookup: options.lookup,
     });
+    this.#isOwnKey = options.isOwnKey ?? (() => false);
     this.#conditional = new ConditionalWrites((key, headers, requestOptions) => {
       const body = Buffer.from('Rivulet looks whether conditional writes work here.\n');
       return this.#putWhole(key, body, { ...headers, ...this.#writeHeaders() }, requestOptions, [304, 412, 501]);
@@ -301,13 +311,26 @@ export class S3Store implements Store {
   ): Promise<TextAnswer> {
     const digest = this.#location.signPayload ? {} : { 'Content-MD5': md5(body) };
     const action = this.#action('store', key);
-    const answer = await this.#connection.text(
-      { method: 'PUT', key: this.#fullKey(key), headers: { ...headers, ...digest }, body, action, options },
-      accept,
-    );
-    // The page of a portal is a 200, too: only what S3 stored has an ETag.
-    if (answer.status < 300 && !oneHeader(answer.headers.etag)) throw this.#foreign(action, answer);
-    return answer;
+    const request = {
+      method: 'PUT',
+      key: this.#fullKey(key),
+      headers: { ...headers, ...digest },
+      body,
+      action,
+      options,
+    } as const;
+    for (const pauseMs of [...OVERTAKEN_PAUSES_MS, undefined]) {
+      const answer = await this.#connection.text(request, accept);
+      if (answer.status >= 300 || oneHeader(answer.headers.etag)) return answer;
+      // The page of a portal is a 200, too: only what S3 stored has an ETag.
+      if (this.#connection.described(answer).requestId === undefined) throw this.#foreign(action, answer);
+      if (pauseMs !== undefined) await sleep(pauseMs * (1 + Math.random()), options.signal);
+      options.signal?.throwIfAborted();
+    }
+    throw new StoreError('transient', {
+      message: `cannot ${action.what}: the store takes it for older than what is there`,
+      ...(action.kept && { kept: action.kept }),
+    });
   }
 
   async #putInParts(
@@ -394,6 +417,7 @@ export class S3Store implements Store {
       body: completionBody(etags),
       action,
       options,
+      isLong: true,
     } as const;
     // All the parts are there: to send them again because this one request failed would be a pity.
     const completed = await this.#retried(action, options, async () => {
@@ -430,9 +454,10 @@ export class S3Store implements Store {
     const request = { method: 'GET', query: { uploads: '', prefix }, action, options } as const;
     const answer = await this.#connection.text(request, [400, 403, 404, 501]).catch(() => undefined);
     for (const upload of answer?.status === 200 ? readUploads(answer.body) : []) {
-      const isOurs = upload.key.startsWith(prefix) && Date.now() - upload.startedMs > ABANDONED_AFTER_MS;
+      const isOurs = upload.key.startsWith(prefix) && this.#isOwnKey(upload.key.slice(prefix.length));
       signal?.throwIfAborted();
-      if (isOurs) await this.#abortUpload(upload.key, upload.uploadId, options);
+      if (isOurs && Date.now() - upload.startedMs > ABANDONED_AFTER_MS)
+        await this.#abortUpload(upload.key, upload.uploadId, options);
     }
   }
 
@@ -471,11 +496,15 @@ export class S3Store implements Store {
     keys: readonly string[],
     options: RequestOptions,
   ): Promise<ReadonlyMap<string, StoreError | undefined>> {
-    const action: S3Action = {
-      what: `delete ${keys.length} objects of ${this.url}`,
-      permission: 's3:DeleteObject',
-      kept: 'they are still stored',
-    };
+    const [first = ''] = keys;
+    const action: S3Action =
+      keys.length === 1
+        ? this.#action('delete', first)
+        : {
+            what: `delete ${keys.length} objects of ${this.url}`,
+            permission: 's3:DeleteObject',
+            kept: 'they are still stored',
+          };
     const body = deleteBody(keys.map((key) => this.#fullKey(key)));
     const answer = await this.#connection.text(
       {
@@ -488,6 +517,7 @@ export class S3Store implements Store {
         body,
         action,
         options,
+        isLong: keys.length > 1,
       },
       [405, 501],
     );

@@ -5,6 +5,7 @@ import {
   type ObjectInfo,
   type ObjectReader,
   type OpenOptions,
+  objectUrl,
   type PutBody,
   type PutOptions,
   type RequestOptions,
@@ -14,7 +15,7 @@ import { Attempts, DEFAULT_RETRY_POLICY, type RetryPolicy, withRetries } from '.
 
 /**
  * A store whose transient failures are tried again, each request up to a limit. A listing goes on after the last key that it
- * gave, a reader at the byte it had reached (and of the same version), a delete with the keys that failed. A create whose
+ * gave, a reader at the byte it had reached (where the store names versions: of the same one), a delete with the keys that failed. A create whose
  * answer was lost finds its own object and fails with kind `exists`: whoever creates must look whose it is.
  */
 export class RetryingStore implements Store {
@@ -34,7 +35,7 @@ export class RetryingStore implements Store {
   }
 
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
-    const attempts = new Attempts(this.#policy, `listing ${this.url}/${prefix}`, options.signal);
+    const attempts = new Attempts(this.#policy, `listing ${objectUrl(this.url, prefix)}`, options.signal);
     let { startAfter } = options;
     for (;;) {
       try {
@@ -51,20 +52,21 @@ export class RetryingStore implements Store {
   }
 
   async open(key: string, options: OpenOptions = {}): Promise<ObjectReader> {
-    const what = `reading ${this.url}/${key}`;
+    const what = `reading ${objectUrl(this.url, key)}`;
     const reader = await withRetries(this.#policy, what, options.signal, () => this.#inner.open(key, options));
-    return new RetryingReader(reader, new Attempts(this.#policy, what, options.signal), (offset, version) =>
+    const version = reader.version ?? options.version;
+    return new RetryingReader(reader, version, new Attempts(this.#policy, what, options.signal), (offset, version) =>
       this.#inner.open(key, {
         ...options,
         offset: (options.offset ?? 0) + offset,
         length: options.length === undefined ? undefined : options.length - offset,
-        version: version ?? options.version,
+        version,
       }),
     );
   }
 
   put(key: string, body: PutBody, options: PutOptions = {}): Promise<ObjectInfo> {
-    const what = `storing ${this.url}/${key}`;
+    const what = `storing ${objectUrl(this.url, key)}`;
     return withRetries(this.#policy, what, options.signal, () => this.#inner.put(key, body, options));
   }
 
@@ -111,10 +113,11 @@ class RetryingReader implements ObjectReader {
 
   constructor(
     reader: ObjectReader,
+    version: string | undefined,
     attempts: Attempts,
     reopen: (offset: number, version: string | undefined) => Promise<ObjectReader>,
   ) {
-    this.version = reader.version;
+    this.version = version;
     this.#reader = reader;
     this.#attempts = attempts;
     this.#reopen = reopen;
@@ -130,6 +133,8 @@ class RetryingReader implements ObjectReader {
         return got;
       } catch (error) {
         await this.close().catch(() => undefined); // the failure that led here is the one to report
+        // Whether what is there now is still the same object, nobody could tell.
+        if (this.version === undefined && this.#offset > 0) throw error;
         await this.#attempts.after(error);
       }
     }
