@@ -16,7 +16,7 @@ import type { OpenedReplica } from '../replica/open-replica.ts';
 import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
 import { isStoreError, StoreError } from '../store/store.ts';
 import { findStart, type Start } from './starting-point.ts';
-import { Uploader } from './uploader.ts';
+import { askedPauseMs, Uploader } from './uploader.ts';
 
 /** Told while a database is replicated. */
 export interface ReplicationEvents {
@@ -158,7 +158,7 @@ export class DatabaseReplication {
         const kept = 'its commits are in it, and are stored then';
         this.#log.log('error', message, { error: messageOf(this.#startError), kept });
       }
-      await sleep(Math.max(backoff.next(), retryAfterMs(this.#startError)), this.#ending.signal);
+      await sleep(Math.max(backoff.next(), askedPauseMs(this.#startError)), this.#ending.signal);
       // A stop makes one more try: the store may be back.
       isLast = this.#ending.signal.aborted;
       if (signal.aborted) return;
@@ -168,8 +168,10 @@ export class DatabaseReplication {
         this.#log.log('info', 'the store answers again', { after: formatDuration(Date.now() - sinceMs) });
         return;
       } catch (error) {
+        if (signal.aborted) return; // why the store did not answer is known from before
         this.#startError = error;
-        if (signal.aborted || isStoreError(error, 'transient')) continue;
+        // On its way back a store also denies, or a balancer answers for it: that is not the last word.
+        if (error instanceof StoreError) continue;
         this.#log.log('error', messageOf(error));
         this.#ended.reject(error);
         return;
@@ -241,11 +243,9 @@ export class DatabaseReplication {
   /** Captures the last commits, lets the database go, and stores what is left within the limits. */
   async stop(limits: DrainLimits): Promise<Ending> {
     this.#ending.abort();
-    limits.signal.addEventListener('abort', () => this.#giveUp.abort(), { once: true });
-    if (limits.signal.aborted) this.#giveUp.abort();
-    await this.#waiting;
-    let error = this.#startError;
     const untilMs = performance.now() + limits.timeoutMs;
+    await this.#endWaiting(limits);
+    let error = this.#startError;
     // Past the spool's cap nothing more is captured: what waits has to make room first.
     const hasRoom = this.#state.kind === 'suspended' && (await this.#drain(limits));
     try {
@@ -261,6 +261,15 @@ export class DatabaseReplication {
     await this.#opened.store.close();
     this.#lock?.[Symbol.dispose]();
     return { complete: drained && error === undefined, left, error: error ?? (drained ? undefined : this.trouble) };
+  }
+
+  /** A store that did not answer at the start gets one more chance, within the limits. */
+  async #endWaiting({ timeoutMs, signal }: DrainLimits): Promise<void> {
+    if (!this.#waiting) return;
+    const until = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    if (until.aborted) this.#giveUp.abort();
+    else until.addEventListener('abort', () => this.#giveUp.abort(), { once: true });
+    await this.#waiting;
   }
 
   #distrustState(): void {
@@ -343,10 +352,6 @@ export class DatabaseReplication {
     this.#events.state?.({ kind: 'failed', error });
     this.#ended.reject(error);
   }
-}
-
-function retryAfterMs(error: unknown): number {
-  return error instanceof StoreError ? (error.retryAfterMs ?? 0) : 0;
 }
 
 function settingsOf(config: DatabaseConfig, metaPath: string, replicaUrl: string, lineage: string): CaptureSettings {

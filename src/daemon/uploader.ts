@@ -152,7 +152,8 @@ export class Uploader {
   }
 }
 
-function askedPauseMs(error: unknown): number {
+/** How long the store that failed so asks to be left alone; 0: it does not ask. */
+export function askedPauseMs(error: unknown): number {
   const askedMs = error instanceof StoreError ? (error.retryAfterMs ?? 0) : 0;
   return Math.min(askedMs, LONGEST_RETRY_AFTER_MS);
 }
