@@ -15,8 +15,11 @@ export interface CaptureHandle {
   stored(file: SpooledFile): void;
   /** Rejects when the capture ends by itself: it cannot go on, whatever is tried. */
   readonly ended: Promise<void>;
-  /** Captures the last commits and lets the database go. Throws when the last commits could not be captured. */
-  stop(): Promise<void>;
+  /**
+   * Captures the last commits and lets the database go. Throws when the last commits could not be captured. `hasRoom`: a
+   * spool that is past its cap is no reason for that, as it is about to be emptied.
+   */
+  stop(hasRoom?: boolean): Promise<void>;
 }
 
 interface Entry {
@@ -67,8 +70,8 @@ export class CaptureThread {
       sync: () => this.#sync(id, entry),
       stored: (file) => this.#send({ kind: 'stored', id, file }),
       ended: entry.stopped.promise,
-      stop: () => {
-        this.#send({ kind: 'stop', id });
+      stop: (hasRoom = false) => {
+        this.#send({ kind: 'stop', id, hasRoom });
         return entry.stopped.promise;
       },
     };

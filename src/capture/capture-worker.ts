@@ -80,7 +80,7 @@ port.on('message', (request: Request) => {
       capture?.stored(request.file);
       break;
     case 'stop':
-      capture?.stop();
+      capture?.stop(request.hasRoom);
       break;
   }
 });

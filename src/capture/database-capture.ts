@@ -8,7 +8,7 @@ import { frameOffset } from '../sqlite/wal.ts';
 import type { WalIndexHead } from '../sqlite/wal-index.ts';
 import { asDatabaseError } from './database-error.ts';
 import { inspectDatabase } from './inspect.ts';
-import { Discontinuity, NotReady } from './interruptions.ts';
+import { Discontinuity, Hindered, NotReady } from './interruptions.ts';
 import { L0Maker } from './l0-maker.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
@@ -56,6 +56,7 @@ export class DatabaseCapture {
   #follower: WalFollower | undefined;
   #identity: FileIdentity | undefined;
   #stopping = false;
+  #hasRoom = false;
   #suspended: string | undefined;
   #lastCheckMs = Number.NEGATIVE_INFINITY;
   #lastHandoverMs = Number.NEGATIVE_INFINITY;
@@ -96,8 +97,10 @@ export class DatabaseCapture {
     if (this.#suspended !== undefined) this.#waker.wake();
   }
 
-  stop(): void {
+  /** `hasRoom`: the store takes files, so the last commits may go into the spool although it is past its cap. */
+  stop(hasRoom = false): void {
     this.#stopping = true;
+    this.#hasRoom = hasRoom;
     this.#waker.wake();
   }
 
@@ -144,6 +147,7 @@ export class DatabaseCapture {
     const { path, setWal, busyTimeoutMs } = this.#settings;
     const found = inspectDatabase(path, setWal, Math.min(busyTimeoutMs, SWITCH_PATIENCE_MS));
     if (found.kind === 'not-ready') throw new NotReady(found.reason);
+    if (found.kind === 'hindered') throw new Hindered(found.reason);
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
     this.#checkPageSize(found.pageSize);
     try {
@@ -153,7 +157,7 @@ export class DatabaseCapture {
       this.#detach();
       if (!identify(path)) throw new NotReady('there is no database yet'); // it was removed a moment ago
       // Half of a beginning is none: what is captured from then on would not join what the replica has.
-      throw isBusy(error) ? new NotReady('the database is busy') : error;
+      throw isBusy(error) ? new Hindered('the database is busy') : error;
     }
   }
 
@@ -227,7 +231,7 @@ export class DatabaseCapture {
       await this.#compare(follower, follower.beginExactly());
     } catch (error) {
       if (!hasCode(error, ...DISK_FULL_CODES)) this.#detach();
-      throw isBusy(error) ? new NotReady('the database is busy') : error;
+      throw isBusy(error) ? new Hindered('the database is busy') : error;
     }
   }
 
@@ -365,7 +369,7 @@ export class DatabaseCapture {
 
   /** Compares and goes on, once there is room again; false while there is not. */
   async #resume(follower: WalFollower, reason: string): Promise<boolean> {
-    if (this.#maker.unstoredBytes > this.#settings.maxSpoolBytes / 2) {
+    if (!this.#hasRoom && this.#maker.unstoredBytes > this.#settings.maxSpoolBytes / 2) {
       this.#keepCheckpointing();
       const error = new RivuletError({ code: 'CAPTURE_SUSPENDED', message: `capture is suspended: ${reason}` });
       for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
@@ -413,7 +417,8 @@ export class DatabaseCapture {
       }
       follower.settle();
     } catch (error) {
-      if (!(error instanceof NotReady)) throw error;
+      // Where there is no database, there are no commits.
+      if (!(error instanceof NotReady) || error instanceof Hindered) throw error;
     }
   }
 }

@@ -5,10 +5,11 @@ import { DATABASE_HEADER_SIZE, type HeaderReading, readDatabaseHeader } from '..
 import { isNotADatabase } from '../sqlite/sqlite-error.ts';
 import { switchToWal } from './connections.ts';
 
-/** What stands at a path, before a capture opens it. `not-ready` is worth looking at again later. */
+/** What stands at a path, before a capture opens it. All but `ready` is worth looking at again later. */
 export type Inspection =
   | { readonly kind: 'ready'; readonly pageSize: number; readonly switchedToWal: boolean }
-  | { readonly kind: 'not-ready'; readonly reason: string };
+  | { readonly kind: 'not-ready'; readonly reason: string }
+  | { readonly kind: 'hindered'; readonly reason: string };
 
 /** Looks at a database and puts it into WAL mode where it is not. Throws what only a person can mend. */
 export function inspectDatabase(path: string, setWal: boolean, patienceMs: number): Inspection {
@@ -29,7 +30,7 @@ export function inspectDatabase(path: string, setWal: boolean, patienceMs: numbe
   try {
     const outcome = switchToWal(path, patienceMs);
     if (outcome === 'busy')
-      return { kind: 'not-ready', reason: 'the database is busy, it cannot be switched to WAL mode' };
+      return { kind: 'hindered', reason: 'the database is busy, it cannot be switched to WAL mode' };
     return { kind: 'ready', pageSize, switchedToWal: outcome === 'switched' };
   } catch (error) {
     if (isNotADatabase(error)) throw notADatabase(path);

@@ -3,3 +3,6 @@ export class Discontinuity extends Error {}
 
 /** The database is not there, or not ready; look again later. */
 export class NotReady extends Error {}
+
+/** It is there, and what is committed to it cannot be read right now. */
+export class Hindered extends NotReady {}

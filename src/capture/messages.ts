@@ -40,7 +40,7 @@ export type Request =
   | { readonly kind: 'open'; readonly id: number; readonly settings: CaptureSettings; readonly start: StartingPoint }
   | { readonly kind: 'sync'; readonly id: number; readonly ticket: number }
   | { readonly kind: 'stored'; readonly id: number; readonly file: SpooledFile }
-  | { readonly kind: 'stop'; readonly id: number };
+  | { readonly kind: 'stop'; readonly id: number; readonly hasRoom: boolean };
 
 /** From the capture thread. */
 export type Report =

@@ -6,7 +6,7 @@ import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/w
 import { sameCommit, type WalIndexHead } from '../sqlite/wal-index.ts';
 import { DatabaseHandles } from './connections.ts';
 import { FileProof, type KnownPages } from './file-proof.ts';
-import { Discontinuity, NotReady } from './interruptions.ts';
+import { Discontinuity, Hindered, NotReady } from './interruptions.ts';
 import { PageTable } from './page-table.ts';
 import { PendingPages } from './pending-pages.ts';
 import { newestFrames, SnapshotReader } from './snapshot-reader.ts';
@@ -81,7 +81,7 @@ export class WalFollower {
     try {
       this.#handles = new DatabaseHandles(path);
     } catch (error) {
-      throw isBusy(error) ? new NotReady('the database is busy') : error;
+      throw isBusy(error) ? new Hindered('the database is busy') : error;
     }
     this.#index = new WalIndexReader(this.#handles);
     this.#file = new FileProof(this.#handles.databaseFd, settings.pageSize);
@@ -205,7 +205,7 @@ export class WalFollower {
       if (sameCommit(before, after)) return after;
       reader.end();
     }
-    throw new NotReady('commits come too fast to start reading between two of them');
+    throw new Hindered('commits come too fast to start reading between two of them');
   }
 
   /**
@@ -256,13 +256,13 @@ export class WalFollower {
   beginBackfilled(): WalIndexHead {
     this.letGo();
     const { barrier, checkpointer, reader } = this.#handles;
-    if (!this.#takeBarrier()) throw new NotReady('the database is busy');
+    if (!this.#takeBarrier()) throw new Hindered('the database is busy');
     try {
       checkpointer.checkpoint('PASSIVE');
       reader.beginRead();
       const head = this.head();
       if (head.backfilled === head.mxFrame) return head;
-      throw new NotReady('the WAL does not prove itself, and another reader keeps it from being checkpointed');
+      throw new Hindered('the WAL does not prove itself, and another reader keeps it from being checkpointed');
     } finally {
       barrier.end();
     }

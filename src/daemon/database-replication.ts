@@ -218,11 +218,24 @@ export class DatabaseReplication {
 
   /** Stores everything that is committed now; throws when that does not succeed in time. */
   async syncNow(limits: DrainLimits): Promise<Txid | undefined> {
-    const txid = await this.#capture?.sync();
+    const txid = await this.#captureAll(limits);
     if (!(await this.#drain(limits))) {
       throw this.trouble ?? new RivuletError({ code: 'NOT_STORED', message: `${this.path}: not stored in time` });
     }
     return txid;
+  }
+
+  /** Everything that is committed now goes into the spool. One that is past its cap is emptied first. */
+  async #captureAll(limits: DrainLimits): Promise<Txid | undefined> {
+    const untilMs = performance.now() + limits.timeoutMs;
+    for (;;) {
+      try {
+        return await this.#capture?.sync();
+      } catch (error) {
+        const mayMakeRoom = hasCode(error, 'CAPTURE_SUSPENDED') && performance.now() < untilMs;
+        if (!mayMakeRoom || !(await this.#drain(limits))) throw error;
+      }
+    }
   }
 
   /** Captures the last commits, lets the database go, and stores what is left within the limits. */
@@ -234,9 +247,9 @@ export class DatabaseReplication {
     let error = this.#startError;
     const untilMs = performance.now() + limits.timeoutMs;
     // Past the spool's cap nothing more is captured: what waits has to make room first.
-    if (this.#state.kind === 'suspended') await this.#drain(limits);
+    const hasRoom = this.#state.kind === 'suspended' && (await this.#drain(limits));
     try {
-      await this.#capture?.stop();
+      await this.#capture?.stop(hasRoom);
     } catch (failure) {
       error = failure;
     }

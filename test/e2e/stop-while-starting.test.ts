@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { BUCKET, KEY, REGION } from '../support/fake-s3.ts';
 import { rivulet, workFolder } from '../support/processes.ts';
@@ -23,4 +24,17 @@ test('replicate that waits for an answer of the store to begin with ends when as
     assert.equal(status, 1, process.output);
     assert.match(process.output, /level=ERROR msg="not replicated: \S+app\.db" because=/);
   }
+});
+
+test('replicate that waits for a busy database says when it ends that its commits are not stored', async (t) => {
+  const folder = workFolder(t);
+  const path = join(folder, 'app.db');
+  const db = new DatabaseSync(path);
+  db.exec('CREATE TABLE item (id); BEGIN EXCLUSIVE; INSERT INTO item VALUES (1)');
+  const process = rivulet(t, ['replicate', path, `file://${folder}/replica`]);
+  await process.says(/msg=waiting .*reason="the database is busy/);
+  const { status } = await process.end('SIGTERM');
+  db.close();
+  assert.equal(status, 1, process.output);
+  assert.match(process.output, /msg="not stored: the last commits of \S+app\.db" because="the database is busy/);
 });
