@@ -219,14 +219,17 @@ async function runTests(files: readonly string[]): Promise<Outcome> {
 async function searchForSecrets(folder: string): Promise<Outcome> {
   const secrets = new Set<string>();
   for await (const secret of jsonLines(join(folder, 'secrets'))) secrets.add(String(secret));
+  const spellings = [...secrets].flatMap((secret) => [...new Set([secret, encodeURIComponent(secret), btoa(secret)])]);
   const betrayals: string[] = [];
   let outputs = 0;
   for await (const line of jsonLines(join(folder, 'output'))) {
     const { command, output } = { command: '', output: '', ...Object(line) };
     outputs++;
-    if ([...secrets].some((secret) => String(output).includes(secret))) betrayals.push(String(command));
+    if (spellings.some((spelling) => String(output).includes(spelling))) betrayals.push(String(command));
   }
-  const passed = betrayals.length === 0;
+  // A run of everything that finds nothing to look at has looked in the wrong place.
+  const hasLooked = words.length > 0 || (secrets.size > 0 && outputs > 0);
+  const passed = betrayals.length === 0 && hasLooked;
   console.log(`${passed ? 'ok    ' : 'FAILED'} no secret is printed (${secrets.size} secrets, ${outputs} outputs)`);
   return { passed, summary: betrayals.slice(0, 5).map((command) => `FAILED a secret is printed by ${command}`) };
 }

@@ -58,7 +58,7 @@ describe('the npm package', () => {
       assert.ok(files.includes(`package/${name}`), name);
     }
     const places =
-      /^package\/(bin\/rivulet|dist\/.+\.(js|d\.ts|wasm)|docs\/.+\.(md|schema\.json)|[A-Z]+(\.md)?|package\.json)$/;
+      /^package\/(bin\/rivulet|dist\/.+\.(js|d\.ts|wasm)|docs\/.+\.(md|schema\.json)|examples\/.+|[A-Z]+(\.md)?|package\.json)$/;
     assert.deepEqual(
       files.filter((name) => !places.test(name)),
       [],

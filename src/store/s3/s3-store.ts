@@ -220,8 +220,10 @@ export class S3Store implements Store {
         answers.set(key, error);
       }
     }
-    const inBatches = asked.filter((key) => isInXml(this.#fullKey(key)));
-    const singly = asked.filter((key) => !isInXml(this.#fullKey(key)));
+    // One key alone goes without XML: what may be deleted can then be limited to it also where a batch is checked as a whole.
+    const isBatch = asked.length > 1;
+    const inBatches = asked.filter((key) => isBatch && isInXml(this.#fullKey(key)));
+    const singly = asked.filter((key) => !isBatch || !isInXml(this.#fullKey(key)));
     for (let at = 0; at < inBatches.length; at += MAX_DELETE_KEYS) {
       options.signal?.throwIfAborted();
       const batch = inBatches.slice(at, at + MAX_DELETE_KEYS);
