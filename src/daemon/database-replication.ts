@@ -10,7 +10,7 @@ import type { SpooledFile } from '../capture/l0-writer.ts';
 import type { CaptureSettings, CaptureState } from '../capture/options.ts';
 import type { DatabaseConfig } from '../config/config.ts';
 import { formatDuration } from '../config/duration.ts';
-import { createIdentity } from '../replica/identity.ts';
+import { createIdentity, readIdentity } from '../replica/identity.ts';
 import { distrustState, loadLocalPosition, metaPathFor } from '../replica/local-state.ts';
 import type { OpenedReplica } from '../replica/open-replica.ts';
 import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
@@ -48,6 +48,8 @@ export interface DrainLimits {
   readonly signal: AbortSignal;
 }
 
+/** An application is not kept waiting longer than this for a store that may be away. */
+const SILENCE_MS = 10_000;
 /** Pauses between looks for a store that did not answer at the start, and how often that is said. */
 const LATER_MS = { first: 1000, most: 15_000, remind: 30_000 } as const;
 
@@ -129,15 +131,29 @@ export class DatabaseReplication {
   async start(thread: CaptureThread, signal: AbortSignal, canWait: boolean): Promise<void> {
     const path = resolveDatabasePath(this.#config.path);
     const metaPath = this.#config.metaPath ?? metaPathFor(path);
-    let start: Start;
+    const mayWait = canWait && this.#wasReplicated(path, metaPath);
     try {
-      start = await this.#findStart(path, metaPath, signal);
+      if (mayWait) await this.#expectAnswer(signal);
+      await this.#begin(thread, path, metaPath, await this.#findStart(path, metaPath, signal));
     } catch (error) {
-      if (!canWait || !isStoreError(error, 'transient') || !this.#wasReplicated(path, metaPath)) throw error;
+      if (!mayWait || !isStoreError(error, 'transient')) throw error;
       this.#waiting = this.#startLater(thread, path, metaPath, error);
-      return;
     }
-    await this.#begin(thread, path, metaPath, start);
+  }
+
+  /** Asks the store once, and not for long. Throws a transient error where it does not answer. */
+  async #expectAnswer(signal: AbortSignal): Promise<void> {
+    const { unretried } = this.#opened;
+    const patience = AbortSignal.timeout(SILENCE_MS);
+    try {
+      await readIdentity(unretried, { signal: AbortSignal.any([signal, patience]) });
+    } catch (error) {
+      signal.throwIfAborted();
+      const message = `${unretried.url} did not answer within ${SILENCE_MS / 1000} s`;
+      if (patience.aborted) throw new StoreError('transient', { message });
+      // What else is wrong is told by who needs it.
+      if (isStoreError(error, 'transient')) throw error;
+    }
   }
 
   /** Whether this database is there, and its local state is about this replica. */
