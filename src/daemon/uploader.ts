@@ -222,7 +222,7 @@ function conflict(store: Store, key: string, file: SpooledFile): RivuletError {
 function replaced(store: Store, key: string): RivuletError {
   return new RivuletError({
     code: 'REPLICA_CONFLICT',
-    message: `somebody else replaced ${store.url}/${key} by a file of theirs: another process replicates to the same path`,
+    message: `somebody else replaced ${objectUrl(store.url, key)} by a file of theirs: another process replicates to the same path`,
     kept: 'the database has its commits; the next start compares it with what is stored',
     next: 'stop one of the two, or give each its own path; then start again',
   });
