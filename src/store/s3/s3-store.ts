@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { LookupFunction } from 'node:net';
 import { sleep } from '../../base/async.ts';
@@ -16,37 +16,24 @@ import {
   type Store,
   StoreError,
 } from '../store.ts';
-import { DEFAULT_RETRY_POLICY, type RetryPolicy, withRetries } from '../wrap/retry-policy.ts';
+import { DEFAULT_RETRY_POLICY, type RetryPolicy } from '../wrap/retry-policy.ts';
 import { ConditionalWrites } from './conditional-writes.ts';
 import { oneHeader, S3Connection, type TextAnswer } from './s3-connection.ts';
 import { type CredentialsSource, credentialsOf } from './s3-credentials.ts';
 import { answerError, foreignAnswer, type S3Action } from './s3-errors.ts';
+import { bodyDigest, keyHeaders, md5, writeHeaders } from './s3-headers.ts';
 import { bytesOfAnswer } from './s3-range.ts';
 import { NOTHING, S3Reader } from './s3-reader.ts';
 import { type BodySource, openBody, partSizeFor, sendParts } from './s3-upload.ts';
-import {
-  completionBody,
-  deleteBody,
-  isInXml,
-  readDeleteResult,
-  readFault,
-  readListPage,
-  readUploadId,
-  readUploads,
-  type S3Fault,
-  saysCompleted,
-} from './s3-xml.ts';
+import { cleaningUp, S3Uploads } from './s3-uploads.ts';
+import { deleteBody, isInXml, readDeleteResult, readFault, readListPage, type S3Fault } from './s3-xml.ts';
 
 /** What one request deletes at most. */
 const MAX_DELETE_KEYS = 1000;
 /** Where the store has no batch delete, keys are deleted one by one, this many at a time. */
 const SINGLE_DELETES = 8;
-/** Uploads in parts that were begun this long ago and not ended are nobody's any more. */
-const ABANDONED_AFTER_MS = 24 * 60 * 60_000;
 /** Metadata under which Litestream keeps the time of an object's data. */
 const TIMESTAMP_HEADER = 'X-Amz-Meta-Litestream-Timestamp';
-/** Tidying up after a failure or an abort takes no longer than this; what is left the next sweep finds. */
-const CLEAN_UP_TIMEOUT_MS = 10_000;
 /**
  * Swift orders writes of one key by its clocks, answers 200 to one that came too late as well, and leaves it out: the ETag is
  * missing then, and the write is made again after these pauses.
@@ -81,15 +68,12 @@ export class S3Store implements Store {
   readonly url: string;
   readonly #location: S3Location;
   readonly #connection: S3Connection;
-  readonly #partRetries: RetryPolicy;
+  readonly #uploads: S3Uploads;
   readonly #conditional: ConditionalWrites;
-  readonly #isOwnKey: (key: string) => boolean;
-  #sweptUploads = false;
 
   constructor(location: S3Location, options: S3StoreOptions = {}) {
     this.url = location.url;
     this.#location = location;
-    this.#partRetries = options.partRetries ?? DEFAULT_RETRY_POLICY;
     this.#connection = new S3Connection({
       location,
       credentials: options.credentials ?? credentialsOf(location, options.env),
@@ -98,10 +82,22 @@ export class S3Store implements Store {
       env: options.env,
       lookup: options.lookup,
     });
-    this.#isOwnKey = options.isOwnKey ?? (() => false);
+    this.#uploads = new S3Uploads({
+      connection: this.#connection,
+      location,
+      retries: options.partRetries ?? DEFAULT_RETRY_POLICY,
+      isOwnKey: options.isOwnKey ?? (() => false),
+      actionFor: (key) => this.#action('store', key),
+    });
     this.#conditional = new ConditionalWrites((key, headers, requestOptions) => {
       const body = Buffer.from('Rivulet looks whether conditional writes work here.\n');
-      return this.#putWhole(key, body, { ...headers, ...this.#writeHeaders() }, requestOptions, [304, 412, 501]);
+      return this.#putWhole(
+        key,
+        body,
+        { ...headers, ...writeHeaders(this.#location) },
+        requestOptions,
+        [304, 412, 501],
+      );
     });
   }
 
@@ -155,7 +151,7 @@ export class S3Store implements Store {
           ...(!isWhole && { Range: `bytes=${offset}-${last}` }),
           // A weak ETag matches nothing, not even itself: it is compared here alone.
           ...(version !== undefined && !version.startsWith('W/') && { 'If-Match': version }),
-          ...this.#keyHeaders(),
+          ...keyHeaders(this.#location),
         },
         action,
         options,
@@ -193,7 +189,7 @@ export class S3Store implements Store {
       const { sizeBytes } = source;
       const partSizeBytes = partSizeFor(sizeBytes, this.#location.partSizeBytes);
       const headers = {
-        ...this.#writeHeaders(),
+        ...writeHeaders(this.#location),
         ...(options.timestampMs !== undefined && { [TIMESTAMP_HEADER]: timestampText(options.timestampMs) }),
       };
       const condition = isConditional ? { 'If-None-Match': '*' } : {};
@@ -295,7 +291,7 @@ export class S3Store implements Store {
   }
 
   async #exists(key: string, options: RequestOptions): Promise<boolean> {
-    const headers = this.#keyHeaders();
+    const headers = keyHeaders(this.#location);
     const action = this.#action('read', key);
     const { status } = await this.#connection.text(
       { method: 'HEAD', key: this.#fullKey(key), headers, action, options },
@@ -311,7 +307,7 @@ export class S3Store implements Store {
     options: RequestOptions,
     accept: readonly number[] = [],
   ): Promise<TextAnswer> {
-    const digest = this.#location.signPayload ? {} : { 'Content-MD5': md5(body) };
+    const digest = bodyDigest(this.#location, body);
     const action = this.#action('store', key);
     const request = {
       method: 'PUT',
@@ -343,153 +339,23 @@ export class S3Store implements Store {
     condition: Readonly<Record<string, string>>,
     options: PutOptions,
   ): Promise<TextAnswer> {
-    await this.#sweepUploads(key, options);
+    await this.#uploads.sweep(options);
     // Not every store that decides the condition for a whole object does so for one in parts.
     if (options.ifAbsent && (await this.#exists(key, options))) throw existsAlready(this.#action('store', key));
-    const uploadId = await this.#beginUpload(key, headers, options);
+    const uploadId = await this.#uploads.begin(key, headers, options);
     try {
       const { concurrency } = this.#location;
       const etags = await sendParts(
         source,
         { partSizeBytes, concurrency, signal: options.signal },
-        (number, bytes, signal) => this.#sendPart(key, uploadId, number, bytes, { ...options, signal }),
+        (number, bytes, signal) => this.#uploads.part(key, uploadId, number, bytes, { ...options, signal }),
       );
       if (options.ifAbsent && (await this.#exists(key, options))) throw existsAlready(this.#action('store', key));
-      return await this.#completeUpload(key, uploadId, etags, condition, options);
+      return await this.#uploads.complete(key, uploadId, etags, condition, options);
     } catch (error) {
-      await this.#abortUpload(this.#fullKey(key), uploadId, options);
+      await this.#uploads.abort(this.#fullKey(key), uploadId, options);
       throw error;
     }
-  }
-
-  async #beginUpload(key: string, headers: Readonly<Record<string, string>>, options: RequestOptions): Promise<string> {
-    const action = this.#action('store', key);
-    const request = {
-      method: 'POST',
-      key: this.#fullKey(key),
-      query: { uploads: '' },
-      headers,
-      action,
-      options,
-    } as const;
-    const answer = await this.#retried(action, options, () => this.#connection.text(request));
-    const uploadId = readUploadId(answer.body);
-    if (uploadId === undefined) throw this.#foreign(action, answer);
-    return uploadId;
-  }
-
-  async #sendPart(
-    key: string,
-    uploadId: string,
-    number: number,
-    bytes: Uint8Array,
-    options: RequestOptions,
-  ): Promise<string> {
-    const action = this.#action('store', key);
-    const digest = this.#location.signPayload ? {} : { 'Content-MD5': md5(bytes) };
-    const answer = await this.#retried(action, options, () =>
-      this.#connection.text({
-        method: 'PUT',
-        key: this.#fullKey(key),
-        query: { partNumber: String(number), uploadId },
-        headers: { ...digest, ...this.#keyHeaders() },
-        body: bytes,
-        action,
-        options,
-      }),
-    );
-    const etag = oneHeader(answer.headers.etag);
-    if (etag) return etag;
-    throw new StoreError('permanent', { message: `cannot ${action.what}: the server gives parts no ETag` });
-  }
-
-  async #completeUpload(
-    key: string,
-    uploadId: string,
-    etags: readonly string[],
-    condition: Readonly<Record<string, string>>,
-    options: RequestOptions,
-  ): Promise<TextAnswer> {
-    const action = this.#action('store', key);
-    const request = {
-      method: 'POST',
-      key: this.#fullKey(key),
-      query: { uploadId },
-      headers: { ...condition, 'Content-Type': 'application/xml', ...this.#keyHeaders() },
-      body: completionBody(etags),
-      action,
-      options,
-      isLong: true,
-    } as const;
-    // All the parts are there: to send them again because this one request failed would be a pity.
-    const completed = await this.#retried(action, options, async () => {
-      const answer = await this.#connection.text(request, [404]);
-      if (answer.status === 404 || saysCompleted(answer.body)) return answer;
-      // It may take so long that the server begins its answer, a 200, before it knows.
-      throw readFault(answer.body)
-        ? answerError(this.#connection.place, action, { ...this.#connection.described(answer), status: 500 })
-        : this.#foreign(action, answer);
-    });
-    if (completed.status !== 404) return completed;
-    // Ended by somebody else, or by an attempt whose answer was lost: to ask again would not change it.
-    throw answerError(this.#connection.place, action, this.#connection.described(completed));
-  }
-
-  /** Removes the parts of an upload that came to nothing. Not to succeed is no reason to fail: the next sweep does it. */
-  async #abortUpload(fullKey: string, uploadId: string, options: RequestOptions): Promise<void> {
-    const action: S3Action = { what: `end the upload of ${fullKey}`, permission: 's3:AbortMultipartUpload' };
-    const query = { uploadId };
-    const request = { method: 'DELETE', key: fullKey, query, action, options: cleaningUp(options) } as const;
-    await this.#connection.text(request, [404]).catch(() => undefined);
-  }
-
-  /** Parts of uploads that a killed process left behind cost money, and no listing shows them. */
-  async #sweepUploads(key: string, { signal, onRequest }: RequestOptions): Promise<void> {
-    const options = { signal, onRequest };
-    if (this.#sweptUploads) return;
-    this.#sweptUploads = true;
-    const prefix = this.#location.keyPrefix;
-    const action: S3Action = {
-      what: `list uploads of ${this.#name(key)}`,
-      permission: 's3:ListBucketMultipartUploads',
-    };
-    const request = { method: 'GET', query: { uploads: '', prefix }, action, options } as const;
-    const answer = await this.#connection.text(request, [400, 403, 404, 501]).catch(() => undefined);
-    for (const upload of answer?.status === 200 ? readUploads(answer.body) : []) {
-      const isOurs = upload.key.startsWith(prefix) && this.#isOwnKey(upload.key.slice(prefix.length));
-      signal?.throwIfAborted();
-      if (isOurs && Date.now() - upload.startedMs > ABANDONED_AFTER_MS)
-        await this.#abortUpload(upload.key, upload.uploadId, options);
-    }
-  }
-
-  #retried<T>(action: S3Action, options: RequestOptions, work: () => Promise<T>): Promise<T> {
-    return withRetries(this.#partRetries, action.what, options.signal, work);
-  }
-
-  /** What goes with each object that is written. */
-  #writeHeaders(): Record<string, string> {
-    const { storageClass, encryption } = this.#location;
-    return {
-      ...(storageClass !== undefined && { 'X-Amz-Storage-Class': storageClass }),
-      ...(encryption?.kind === 'kms' && {
-        'X-Amz-Server-Side-Encryption': 'aws:kms',
-        'X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id': encryption.keyId,
-      }),
-      ...this.#keyHeaders(),
-    };
-  }
-
-  /** What goes with every request for an object: the key, where the store does not keep it. */
-  #keyHeaders(): Record<string, string> {
-    const { encryption } = this.#location;
-    if (encryption?.kind !== 'customer-key') return {};
-    const key = encryption.key.reveal();
-    return {
-      'X-Amz-Server-Side-Encryption-Customer-Algorithm': encryption.algorithm,
-      'X-Amz-Server-Side-Encryption-Customer-Key': key,
-      'X-Amz-Server-Side-Encryption-Customer-Key-Md5': md5(Buffer.from(key, 'base64')),
-    };
   }
 
   // ---- Deleting ----
@@ -573,11 +439,6 @@ export class S3Store implements Store {
   }
 }
 
-/** For requests that tidy up: an abort ends them no more, time does. */
-function cleaningUp({ onRequest }: RequestOptions): RequestOptions {
-  return { onRequest, signal: AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS) };
-}
-
 function repeated({ what }: S3Action): StoreError {
   return new StoreError('permanent', { message: `cannot ${what}: the server gives the same page again and again` });
 }
@@ -609,8 +470,4 @@ function checkRange(options: OpenOptions): void {
 /** RFC 3339 in UTC, without trailing zeros, as Litestream writes it. */
 function timestampText(ms: number): string {
   return new Date(ms).toISOString().replace(/\.?0*Z$/, 'Z');
-}
-
-function md5(bytes: Uint8Array): string {
-  return createHash('md5').update(bytes).digest('base64');
 }
