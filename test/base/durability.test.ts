@@ -106,7 +106,7 @@ test('a put into a file store is durable, and so is every folder on the way to i
 test('a captured file is durable before it is recorded, and the record before the file is told of', async (t) => {
   const path = join(tempFolder(t), 'app.db');
   const calls = watchCalls(t);
-  const harness = new CaptureHarness(path);
+  const harness = new CaptureHarness(t, path);
   const push = harness.files.push.bind(harness.files);
   harness.files.push = (...files) => {
     for (const file of files) calls.push(`told ${file.path}`);
@@ -130,7 +130,7 @@ test('a restored database is durable, also where it takes the place of another',
   const path = join(folder, 'app.db');
   const app = await sqliteProcess(t, path);
   await app.run('PRAGMA journal_mode=wal; CREATE TABLE t(v)');
-  const harness = new CaptureHarness(path);
+  const harness = new CaptureHarness(t, path);
   await harness.capture.sync();
   const store = new FileStore({ root: join(folder, 'replica') });
   const [file] = harness.files;

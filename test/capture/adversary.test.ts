@@ -63,7 +63,7 @@ describe('an application that commits and checkpoints between any two steps', { 
     });
 
     const settings = { minCheckpointPages: 2, checkpointIntervalMs: 50, truncatePages: 3 };
-    const harness = new CaptureHarness(path, { settings });
+    const harness = new CaptureHarness(t, path, { settings });
     await harness.capture.sync();
     for (let round = 0; round < ROUNDS; round++) {
       armed = true;

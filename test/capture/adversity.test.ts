@@ -38,12 +38,12 @@ function busyOnce(): void {
 describe('a lock that is busy for a moment', () => {
   test('at the start is no reason to leave out the comparison', async (t) => {
     const setup = await setUp(t);
-    const first = new CaptureHarness(setup.path);
+    const first = new CaptureHarness(t, setup.path);
     await first.capture.sync();
     await first.stop();
     await setup.app.run("UPDATE t SET v = 'while nobody looked' WHERE id < 10; PRAGMA wal_checkpoint(TRUNCATE)");
     busyOnce();
-    const second = new CaptureHarness(setup.path, { after: first });
+    const second = new CaptureHarness(t, setup.path, { after: first });
     await second.until(() => second.states.some(({ kind }) => kind === 'attached'), 'it is there');
     await second.capture.sync();
     await second.stop();
@@ -53,7 +53,7 @@ describe('a lock that is busy for a moment', () => {
 
   test('right after a handover failed loses nothing that was pending', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path, { settings: { minCheckpointPages: 5, syncIntervalMs: 5000 } });
+    const harness = new CaptureHarness(t, setup.path, { settings: { minCheckpointPages: 5, syncIntervalMs: 5000 } });
     await harness.capture.sync();
     let failed = false;
     WalFollower.prototype.handOver = function (this: WalFollower) {
@@ -66,7 +66,8 @@ describe('a lock that is busy for a moment', () => {
       };
       return handOver.call(this);
     };
-    await setup.app.run('UPDATE t SET v = randomblob(500)');
+    // A handover that begins in the middle of a commit finds nothing pending: then the next one fails.
+    for (let tries = 0; !failed && tries < 1000; tries++) await setup.app.run('UPDATE t SET v = randomblob(500)');
     await harness.until(() => failed, 'a handover fails');
     await harness.capture.sync();
     await setup.app.run("INSERT INTO t(v) VALUES ('later')");
@@ -78,7 +79,7 @@ describe('a lock that is busy for a moment', () => {
 describe('a disk that does not take a checkpoint', () => {
   test('is said once, and capture goes on', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path);
+    const harness = new CaptureHarness(t, setup.path);
     await harness.capture.sync();
     let tries = 0;
     Connection.prototype.run = function (this: Connection, sql: string) {
@@ -100,7 +101,7 @@ describe('a disk that does not take a checkpoint', () => {
 
   test('does not end the capture when there is no room for its own files either', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path, {
+    const harness = new CaptureHarness(t, setup.path, {
       settings: { maxSpoolBytes: 1, minCheckpointPages: 1 },
       storeFiles: false,
     });
@@ -128,7 +129,7 @@ describe('a disk that does not take a checkpoint', () => {
 describe('a WAL that does not prove itself', () => {
   test('because committed frames have no checksum is checkpointed, and compared', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path, { settings: { checkpointIntervalMs: 0 } });
+    const harness = new CaptureHarness(t, setup.path, { settings: { checkpointIntervalMs: 0 } });
     await harness.capture.sync();
     await setup.app.run("INSERT INTO t(v) VALUES ('a')");
     await harness.until(() => harness.files.length === 2, 'the commit is captured');
@@ -138,7 +139,7 @@ describe('a WAL that does not prove itself', () => {
     const wal = openSync(`${setup.path}-wal`, 'r+');
     writeSync(wal, Buffer.alloc(16), 0, 16, frameOffset(0, PAGE_SIZE) + 8);
     closeSync(wal);
-    const again = new CaptureHarness(setup.path, { after: harness });
+    const again = new CaptureHarness(t, setup.path, { after: harness });
     await again.capture.sync();
     await setup.app.run("INSERT INTO t(v) VALUES ('b')");
     await again.capture.sync();
@@ -152,7 +153,7 @@ describe('a WAL that does not prove itself', () => {
     const setup = await setUp(t);
     const reader = await sqliteProcess(t, setup.path);
     await reader.run('BEGIN; SELECT count(*) FROM t'); // keeps the WAL from being restarted
-    const first = new CaptureHarness(setup.path);
+    const first = new CaptureHarness(t, setup.path);
     await first.capture.sync();
     const kept = readFileSync(`${setup.path}-wal`).length;
     await setup.app.run("UPDATE t SET v = 'lost' WHERE id = 5");
@@ -165,7 +166,7 @@ describe('a WAL that does not prove itself', () => {
     rmSync(`${setup.path}-shm`);
     const app = await sqliteProcess(t, setup.path);
     await app.run("PRAGMA wal_autocheckpoint=0; UPDATE t SET v = 'other' WHERE id = 150");
-    const second = new CaptureHarness(setup.path, { after: first });
+    const second = new CaptureHarness(t, setup.path, { after: first });
     await second.capture.sync();
     await second.stop();
     assert.deepEqual(second.kinds, ['diff']);
@@ -177,7 +178,7 @@ describe('another database in the place of the one that was captured, beside its
   for (const how of ['moved over it', 'copied over it']) {
     test(`${how}, while nobody looked: compared`, async (t) => {
       const setup = await setUp(t);
-      const first = new CaptureHarness(setup.path);
+      const first = new CaptureHarness(t, setup.path);
       await first.capture.sync();
       await setup.app.run("INSERT INTO t(v) VALUES ('a')");
       await first.stop();
@@ -195,7 +196,7 @@ describe('another database in the place of the one that was captured, beside its
         closeSync(fd);
       }
       const app = await sqliteProcess(t, setup.path);
-      const second = new CaptureHarness(setup.path, { after: first });
+      const second = new CaptureHarness(t, setup.path, { after: first });
       await second.capture.sync();
       await second.stop();
       assert.deepEqual(second.kinds, ['diff']);
@@ -207,7 +208,7 @@ describe('another database in the place of the one that was captured, beside its
 
 test('the last commits of a database that is removed are stored', async (t) => {
   const setup = await setUp(t);
-  const harness = new CaptureHarness(setup.path, { settings: { syncIntervalMs: 60_000 } });
+  const harness = new CaptureHarness(t, setup.path, { settings: { syncIntervalMs: 60_000 } });
   await harness.capture.sync();
   await setup.app.run("INSERT INTO t(v) VALUES ('the last one')");
   const copy = `${setup.path}.copy`;

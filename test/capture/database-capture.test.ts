@@ -39,7 +39,7 @@ describe('capturing a live database', () => {
   for (const pageSize of [512, 4096, 65_536]) {
     test(`commits, rollbacks and a shrinking VACUUM reach the files, pages of ${pageSize} bytes`, async (t) => {
       const setup = await setUp(t, `PRAGMA page_size=${pageSize};`);
-      const harness = new CaptureHarness(setup.path);
+      const harness = new CaptureHarness(t, setup.path);
       await harness.capture.sync();
       assert.deepEqual(harness.kinds, ['image']);
       for (let i = 0; i < 5; i++) {
@@ -56,7 +56,7 @@ describe('capturing a live database', () => {
 
   test('a transaction larger than the memory for pending pages becomes one file', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path);
+    const harness = new CaptureHarness(t, setup.path);
     await harness.capture.sync();
     const before = harness.files.length;
     await setup.app.run(`WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 8000)
@@ -69,7 +69,9 @@ describe('capturing a live database', () => {
 
   test('a file is cut at the next commit once it covers max-sync-wal-bytes', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path, { settings: { maxSyncWalBytes: 100_000, syncIntervalMs: 60_000 } });
+    const harness = new CaptureHarness(t, setup.path, {
+      settings: { maxSyncWalBytes: 100_000, syncIntervalMs: 60_000 },
+    });
     await harness.capture.sync();
     const before = harness.files.length;
     for (let i = 0; i < 8; i++) await setup.app.run('UPDATE t SET v = randomblob(900) WHERE id < 60');
@@ -81,7 +83,7 @@ describe('capturing a live database', () => {
 
   test('pages that come back after a shrink are stored as the database has them', async (t) => {
     const setup = await setUp(t, 'PRAGMA auto_vacuum=FULL;');
-    const harness = new CaptureHarness(setup.path, { settings: { syncIntervalMs: 60_000 } });
+    const harness = new CaptureHarness(t, setup.path, { settings: { syncIntervalMs: 60_000 } });
     await harness.capture.sync();
     for (let i = 0; i < 4; i++) {
       await setup.app.run('DELETE FROM t WHERE id > 20');
@@ -96,7 +98,7 @@ describe('capturing a live database', () => {
 
   test('growth by free pages, a shrink below them, and growth again reach the files within one capture', async (t) => {
     const setup = await setUp(t, 'PRAGMA secure_delete=OFF;');
-    const harness = new CaptureHarness(setup.path, { settings: { syncIntervalMs: 60_000 } });
+    const harness = new CaptureHarness(t, setup.path, { settings: { syncIntervalMs: 60_000 } });
     await harness.capture.sync();
     await setup.app.run('PRAGMA secure_delete=OFF');
     // Without a cut in between: grow by pages that are free again, shrink below them, and grow by such pages once more.
@@ -111,7 +113,7 @@ describe('capturing a live database', () => {
 
   test('pages that the database grew by and that nobody wrote are stored all the same', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path);
+    const harness = new CaptureHarness(t, setup.path);
     await harness.capture.sync();
     const pages = await pageCount(setup.app);
     await setup.app.run("INSERT INTO t(v) VALUES ('before')");
@@ -125,7 +127,7 @@ describe('capturing a live database', () => {
 
   test('pages that a shrink took and that come back unwritten are stored as they are then', async (t) => {
     const setup = await setUp(t, 'PRAGMA auto_vacuum=INCREMENTAL;');
-    const harness = new CaptureHarness(setup.path, { settings: { syncIntervalMs: 60_000 } });
+    const harness = new CaptureHarness(t, setup.path, { settings: { syncIntervalMs: 60_000 } });
     await harness.capture.sync();
     const pages = await pageCount(setup.app);
     await setup.app.run('DELETE FROM t WHERE id > 120; PRAGMA incremental_vacuum');
@@ -143,7 +145,7 @@ describe('capturing a live database', () => {
 
   test('the reader comes to rest where the application can truncate the WAL at once', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path);
+    const harness = new CaptureHarness(t, setup.path);
     await harness.until(() => harness.barriersMs.length > 0, 'the first handover was made');
     const handovers = harness.barriersMs.length;
     await setup.app.run("INSERT INTO t(v) VALUES ('x')");
@@ -158,13 +160,13 @@ describe('capturing a live database', () => {
 
   test('every L0 file says what Litestream needs: a WAL offset of at least 32', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path, { storeFiles: false });
+    const harness = new CaptureHarness(t, setup.path, { storeFiles: false });
     await harness.capture.sync();
     await setup.app.run("INSERT INTO t(v) VALUES ('x')");
     await harness.stop();
     await setup.app.run('PRAGMA wal_checkpoint(TRUNCATE)');
     await setup.app.run("INSERT INTO t(v) VALUES ('y')");
-    const again = new CaptureHarness(setup.path, { after: harness, storeFiles: false });
+    const again = new CaptureHarness(t, setup.path, { after: harness, storeFiles: false });
     await again.capture.sync();
     await again.stop();
     assert.deepEqual([...harness.kinds, ...again.kinds], ['image', 'increment', 'diff']);
@@ -184,13 +186,13 @@ describe('coming back', () => {
     // Another reader keeps the WAL from being backfilled, and so from being restarted while nobody looks.
     const reader = await sqliteProcess(t, setup.path);
     await reader.run('BEGIN; SELECT count(*) FROM t');
-    const first = new CaptureHarness(setup.path);
+    const first = new CaptureHarness(t, setup.path);
     await first.capture.sync();
     await setup.app.run("INSERT INTO t(v) VALUES ('a')");
     await first.capture.sync();
     await first.stop();
     await setup.app.run("INSERT INTO t(v) VALUES ('b')");
-    const second = new CaptureHarness(setup.path, { after: first });
+    const second = new CaptureHarness(t, setup.path, { after: first });
     await second.capture.sync();
     await second.stop();
     assert.deepEqual(second.kinds, ['increment']);
@@ -223,12 +225,12 @@ describe('coming back', () => {
   for (const [what, meanwhile] of Object.entries(away)) {
     test(`by a comparison when, while nobody looked, ${what}`, async (t) => {
       const setup = await setUp(t);
-      const first = new CaptureHarness(setup.path);
+      const first = new CaptureHarness(t, setup.path);
       await first.capture.sync();
       await setup.app.run("INSERT INTO t(v) VALUES ('a')");
       await first.stop();
       await meanwhile(setup);
-      const second = new CaptureHarness(setup.path, { after: first });
+      const second = new CaptureHarness(t, setup.path, { after: first });
       await second.capture.sync();
       await second.stop();
       assert.deepEqual(second.kinds, ['diff']);
@@ -240,12 +242,12 @@ describe('coming back', () => {
     const path = join(tempFolder(t), 'app.db');
     const app = await sqliteProcess(t, path);
     await app.run('CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB); INSERT INTO t(v) VALUES (1)');
-    const first = new CaptureHarness(path);
+    const first = new CaptureHarness(t, path);
     await first.capture.sync();
     await first.stop();
     await app.run("INSERT INTO t(v) VALUES ('while nobody looked')");
     await app.close(); // the last connection: checkpoints, and deletes the WAL
-    const second = new CaptureHarness(path, { after: first });
+    const second = new CaptureHarness(t, path, { after: first });
     await second.capture.sync();
     await second.stop();
     assert.deepEqual(second.kinds, ['diff']);
@@ -254,11 +256,11 @@ describe('coming back', () => {
 
   test('with nothing changed, nothing is stored', async (t) => {
     const setup = await setUp(t);
-    const first = new CaptureHarness(setup.path);
+    const first = new CaptureHarness(t, setup.path);
     await first.capture.sync();
     await first.stop();
     await setup.app.run('PRAGMA wal_checkpoint(TRUNCATE)');
-    const second = new CaptureHarness(setup.path, { after: first });
+    const second = new CaptureHarness(t, setup.path, { after: first });
     await second.capture.sync();
     await second.stop();
     assert.deepEqual(second.kinds, []);
@@ -267,14 +269,14 @@ describe('coming back', () => {
 
   test('a spool file that was never announced is made anew', async (t) => {
     const setup = await setUp(t);
-    const first = new CaptureHarness(setup.path);
+    const first = new CaptureHarness(t, setup.path);
     await first.capture.sync();
     await first.stop();
     const spool = spoolPathFor(metaPathFor(setup.path));
     writeFileSync(join(spool, '0000000000000002-0000000000000002.ltx'), 'half a file');
     writeFileSync(join(spool, '0000000000000003-0000000000000003.ltx.tmp'), '');
     await setup.app.run("INSERT INTO t(v) VALUES ('a')");
-    const second = new CaptureHarness(setup.path, { after: first });
+    const second = new CaptureHarness(t, setup.path, { after: first });
     await second.capture.sync();
     await second.stop();
     assert.equal(second.image.txid, 2n);
@@ -287,7 +289,7 @@ describe('coming back', () => {
 describe('when things go wrong', () => {
   test('waits for a database that is missing or empty, and takes it up', async (t) => {
     const path = join(tempFolder(t), 'later.db');
-    const harness = new CaptureHarness(path);
+    const harness = new CaptureHarness(t, path);
     await harness.until(() => harness.states.some((s) => s.kind === 'waiting'), 'it waits for the file');
     writeFileSync(path, '');
     await harness.until(
@@ -303,7 +305,7 @@ describe('when things go wrong', () => {
 
   test('a database that another one is renamed over is compared and followed', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path);
+    const harness = new CaptureHarness(t, setup.path);
     await harness.capture.sync();
     const other = `${setup.path}.other`;
     const app = await sqliteProcess(t, other);
@@ -324,7 +326,7 @@ describe('when things go wrong', () => {
 
   test('the first image may be larger than the spool cap', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path, { settings: { maxSpoolBytes: 20_000 }, storeFiles: false });
+    const harness = new CaptureHarness(t, setup.path, { settings: { maxSpoolBytes: 20_000 }, storeFiles: false });
     await harness.capture.sync();
     await setup.app.run("INSERT INTO t(v) VALUES ('x')");
     await harness.capture.sync();
@@ -338,7 +340,7 @@ describe('when things go wrong', () => {
   test('a transaction that changes much of a large database becomes one increment', async (t) => {
     const setup = await setUp(t, 'PRAGMA page_size=512;');
     const settings = { maxSpoolBytes: 4_000_000_000, maxSyncWalBytes: 0 };
-    const harness = new CaptureHarness(setup.path, { settings });
+    const harness = new CaptureHarness(t, setup.path, { settings });
     await harness.capture.sync();
     // 300,000 pages, some of them in the database already.
     await setup.app.run(
@@ -359,7 +361,7 @@ describe('when things go wrong', () => {
 
   test('past the spool cap capture pauses, checkpoints go on, and a comparison resumes it', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path, {
+    const harness = new CaptureHarness(t, setup.path, {
       settings: { maxSpoolBytes: 400_000, minCheckpointPages: 50 },
       storeFiles: false,
     });
@@ -388,11 +390,11 @@ describe('when things go wrong', () => {
 
   test('a process opens a database that it captures only once', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path);
+    const harness = new CaptureHarness(t, setup.path);
     await harness.capture.sync();
     assert.equal(isUnderCapture(setup.path), true);
     assert.throws(() => withDatabaseFile(setup.path, () => 0), { code: 'DATABASE_UNDER_CAPTURE' });
-    const second = new CaptureHarness(setup.path);
+    const second = new CaptureHarness(t, setup.path);
     await second.until(() => second.states.some((s) => s.kind === 'failed'), 'the second capture fails');
     await second.stop().catch(() => undefined);
     await setup.app.run("INSERT INTO t(v) VALUES ('after')");
@@ -403,7 +405,7 @@ describe('when things go wrong', () => {
 
   test('stopping leaves the WAL, so that the next start can prove that it goes on', async (t) => {
     const setup = await setUp(t);
-    const harness = new CaptureHarness(setup.path);
+    const harness = new CaptureHarness(t, setup.path);
     await harness.capture.sync();
     await setup.app.run("INSERT INTO t(v) VALUES ('a')");
     await setup.app.close();

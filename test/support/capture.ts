@@ -14,7 +14,7 @@ import { tempFolder } from './temp.ts';
 
 export const REPLICA_URL = 'file:///replica';
 
-/** A capture in this thread whose files are applied to an image as they come: what a restore would give. */
+/** A capture in this thread whose files are applied to an image as they come: what a restore would give. It ends with the test. */
 export class CaptureHarness {
   readonly path: string;
   readonly image: Image;
@@ -29,6 +29,7 @@ export class CaptureHarness {
 
   /** Starts from what an earlier harness left in the local state and its image, or from nothing. */
   constructor(
+    t: TestContext,
     path: string,
     options: { settings?: Partial<CaptureSettings>; after?: CaptureHarness; storeFiles?: boolean } = {},
   ) {
@@ -69,6 +70,7 @@ export class CaptureHarness {
       logger,
     );
     this.done = this.capture.run();
+    t.after(() => this.stop().catch(() => {}));
   }
 
   get kinds(): string[] {
