@@ -1,15 +1,17 @@
 import { createHash } from 'node:crypto';
 import type * as http from 'node:http';
 import * as https from 'node:https';
-import type { LookupFunction } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import aws4 from 'aws4';
 import { unlessAborted } from '../../base/async.ts';
 import { hasCode } from '../../base/errors.ts';
 import type { S3Credentials, S3Location } from '../../config/s3-location.ts';
 import { type RequestOptions, StoreError } from '../store.ts';
+import { directBodyOf, expectBody, readDirectly } from './direct-body.ts';
 import { accessPointOf, addressOf, encodeName, encodePath, type S3Address } from './s3-address.ts';
 import type { CredentialsSource } from './s3-credentials.ts';
 import { answerError, networkError, type S3Action, type S3Answer, type S3Place, silenceError } from './s3-errors.ts';
+import type { S3ObjectAnswer } from './s3-reader.ts';
 import { trustedAuthorities } from './s3-trust.ts';
 import { readFault } from './s3-xml.ts';
 
@@ -26,6 +28,8 @@ const MAX_ERROR_BYTES = 64 * 1024;
 /** Shorter ones are no secrets, and may be part of any word. */
 const HIDDEN_FROM = 4;
 const UNSIGNED = 'UNSIGNED-PAYLOAD';
+/** Variables that name proxies. */
+const PROXY = /^https?_proxy$/i;
 /** Where the region is not known, this one is asked: every store knows it, and Amazon's tells which is the right one. */
 const FIRST_REGION = 'us-east-1';
 
@@ -98,9 +102,12 @@ export class S3Connection {
     return { status: response.statusCode ?? 0, headers: response.headers, body };
   }
 
-  /** Makes a request and gives its answer, whose body is still to be read (or destroyed). */
-  open(request: S3Request, accept: readonly number[] = []): Promise<http.IncomingMessage> {
-    return this.#send(request, accept);
+  /** Asks for an object, and gives the answer, whose body is still to be read (or destroyed). */
+  async open(request: S3Request, accept: readonly number[] = []): Promise<S3ObjectAnswer> {
+    const response = await this.#send(request, accept, expectBody);
+    const direct = directBodyOf(response);
+    if (direct) response.headers['content-length'] = String(direct.sizeBytes); // as the server said
+    return { response, direct };
   }
 
   close(): void {
@@ -139,12 +146,16 @@ export class S3Connection {
     };
   }
 
-  async #send(request: S3Request, accept: readonly number[]): Promise<http.IncomingMessage> {
+  async #send(
+    request: S3Request,
+    accept: readonly number[],
+    onSocket?: (socket: Socket) => void,
+  ): Promise<http.IncomingMessage> {
     for (let corrections = 0; ; corrections++) {
       const { signal } = request.options;
       signal?.throwIfAborted();
       const asked = this.#region;
-      const response = await this.#sendOnce(request);
+      const response = await this.#sendOnce(request, onSocket);
       const status = response.statusCode ?? 0;
       if ((status >= 200 && status < 300) || accept.includes(status)) return response;
       const answer = await this.#readAnswer(response, request);
@@ -172,16 +183,16 @@ export class S3Connection {
     return this.described({ status: response.statusCode ?? 0, headers: response.headers, body });
   }
 
-  async #sendOnce(request: S3Request): Promise<http.IncomingMessage> {
+  async #sendOnce(request: S3Request, onSocket?: (socket: Socket) => void): Promise<http.IncomingMessage> {
     const signed = await this.#signed(request);
     try {
-      return await this.#exchange(request, signed);
+      return await this.#exchange(request, signed, onSocket);
     } catch (error) {
       // The server closed a connection that was kept open, just as it was used again: nothing was done, try a new one.
       if (!(error instanceof StaleConnection)) throw error;
       request.options.signal?.throwIfAborted();
       for (const socket of Object.values(this.#agent?.freeSockets ?? {}).flat()) socket?.destroy();
-      return this.#exchange(request, signed, true);
+      return this.#exchange(request, signed, onSocket, true);
     }
   }
 
@@ -216,7 +227,12 @@ export class S3Connection {
     return { method: request.method, hostname: address.hostname, port: address.port, path, headers: signed ?? {} };
   }
 
-  async #exchange(request: S3Request, signed: http.RequestOptions, isSecondTry = false): Promise<http.IncomingMessage> {
+  async #exchange(
+    request: S3Request,
+    signed: http.RequestOptions,
+    onSocket?: (socket: Socket) => void,
+    isSecondTry = false,
+  ): Promise<http.IncomingMessage> {
     const { action, options, body } = request;
     const { signal } = options;
     const isSecure = this.#address.protocol === 'https:';
@@ -233,12 +249,13 @@ export class S3Connection {
         timeout: idleTimeoutMs,
       });
       const onAbort = (): void => void outgoing.destroy(new Error('aborted'));
+      if (onSocket) outgoing.on('socket', onSocket);
       const holder = new HoldBack(options.pace);
       let answer: http.IncomingMessage | undefined;
       signal?.addEventListener('abort', onAbort, { once: true });
       outgoing.on('timeout', () => {
         // Bytes lie here that nobody has taken or may send yet: then it is not the server that keeps silent.
-        const isOurs = answer ? answer.complete || answer.readableLength > 0 : holder.holds && isConnected(outgoing);
+        const isOurs = answer ? isHeldBack(answer) : holder.holds && isConnected(outgoing);
         if (isOurs) outgoing.setTimeout(idleTimeoutMs);
         else (answer ?? outgoing).destroy(silenceError(place, action, idleTimeoutMs / 1000));
       });
@@ -272,7 +289,8 @@ export class S3Connection {
       maxFreeSockets: this.#maxConnections,
       ...(this.#lookup && { lookup: this.#lookup }),
     };
-    const proxyEnv = isLocal(this.#address.hostname) ? {} : { proxyEnv: this.#env };
+    const mayUseProxy = !isLocal(this.#address.hostname) && Object.keys(this.#env).some((name) => PROXY.test(name));
+    const proxyEnv = mayUseProxy ? { proxyEnv: this.#env } : {};
     if (!isSecure) {
       this.#agent = new PlainAgent({ ...common, ...proxyEnv });
     } else {
@@ -282,6 +300,7 @@ export class S3Connection {
         : { secureContext: trustedAuthorities(rootCas, this.#env) };
       this.#agent = new https.Agent({ ...common, ...proxyEnv, ...trust });
     }
+    if (!mayUseProxy) readDirectly(this.#agent);
     return this.#agent;
   }
 }
@@ -313,6 +332,10 @@ class HoldBack {
       this.#waiting--;
     }
   }
+}
+
+function isHeldBack(answer: http.IncomingMessage): boolean {
+  return answer.complete || answer.readableLength > 0 || directBodyOf(answer)?.holdsBack === true;
 }
 
 function isConnected({ socket }: http.ClientRequest): boolean {

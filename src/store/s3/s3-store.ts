@@ -143,7 +143,7 @@ export class S3Store implements Store {
     const last = length === undefined ? '' : offset + Math.max(length, 1) - 1;
     const isWhole = offset === 0 && length === undefined;
     const action = this.#action('read', key);
-    const response = await this.#connection.open(
+    const answer = await this.#connection.open(
       {
         method: 'GET',
         key: this.#fullKey(key),
@@ -158,6 +158,7 @@ export class S3Store implements Store {
       },
       [412, 416],
     );
+    const { response } = answer;
     const status = response.statusCode ?? 0;
     try {
       if (status === 412) throw replaced(action);
@@ -173,7 +174,7 @@ export class S3Store implements Store {
       }
       const { signal } = options;
       const { place } = this.#connection;
-      return new S3Reader({ response, place, action, signal, expectedBytes, limitBytes: length });
+      return new S3Reader({ answer, place, action, signal, expectedBytes, limitBytes: length });
     } catch (error) {
       response.destroy();
       throw error;
