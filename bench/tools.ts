@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, cpSync, rmSync, symlinkSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,8 +13,15 @@ export interface Tool {
   readonly env: NodeJS.ProcessEnv;
 }
 
+/** Rivulet as its package ships it, made from this checkout. */
 export function rivulet(): Tool {
-  const program = join(root, 'bin/rivulet');
+  const built = spawnSync(process.execPath, [join(root, 'scripts/build.ts')], { stdio: 'inherit' });
+  if (built.status !== 0) throw new Error('the package does not build');
+  const folder = join(root, 'bench/.cache/package');
+  rmSync(folder, { recursive: true, force: true });
+  for (const part of ['bin', 'dist', 'package.json']) cpSync(join(root, part), join(folder, part), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+  const program = join(folder, 'bin/rivulet');
   return { name: 'rivulet', version: versionOf(program, ['version']), program, env: process.env };
 }
 

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
-import { promisify } from 'node:util';
 import { hasCode } from './errors.ts';
 
 /** fsync of a folder: makes creations, renames and removals in it durable. */
@@ -67,13 +66,16 @@ export function writeFully(fd: number, bytes: Uint8Array, position: number | nul
   }
 }
 
-const write = promisify(fs.write);
-
 /** As {@link writeFully}, on another thread: `bytes` must stay as they are until it resolves. */
 export async function writeFullyInBackground(fd: number, bytes: Uint8Array, position: number): Promise<void> {
   let done = 0;
   while (done < bytes.length) {
-    done += (await write(fd, bytes, done, bytes.length - done, position + done)).bytesWritten;
+    const at = done;
+    done += await new Promise<number>((resolve, reject) => {
+      fs.write(fd, bytes, at, bytes.length - at, position + at, (error, count) =>
+        error ? reject(error) : resolve(count),
+      );
+    });
   }
 }
 

@@ -1,6 +1,6 @@
-import { inspect } from 'node:util';
-
 const HIDDEN = '(hidden)';
+/** What `util.inspect.custom` is; that module takes a while to load. */
+const INSPECT: unique symbol = Symbol.for('nodejs.util.inspect.custom');
 
 /** A text that must not be printed: every way of turning it into text gives a mask. Only `reveal()` gives the text. */
 export class Secret {
@@ -22,7 +22,7 @@ export class Secret {
     return HIDDEN;
   }
 
-  [inspect.custom](): string {
+  [INSPECT](): string {
     return HIDDEN;
   }
 }

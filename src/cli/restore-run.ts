@@ -5,7 +5,7 @@ import { formatTxid } from '../base/types.ts';
 import { openReplica } from '../replica/open-replica.ts';
 import { planRestore, type RestorePlan } from '../replica/plan.ts';
 import { Replica } from '../replica/replica.ts';
-import { type RestoreOptions, type RestoreResult, restoreDatabase } from '../restore/restore.ts';
+import type { RestoreOptions, RestoreResult } from '../restore/restore.ts';
 import { AnnouncedStore } from './announced-store.ts';
 import { requireEngine } from './engine.ts';
 import { formatCount, formatElapsed, formatJson, formatSize } from './format.ts';
@@ -95,9 +95,15 @@ async function restoreWithProgress(
   const onSignal = (signal: NodeJS.Signals): void => interrupt.abort(interrupted(signal, request.outputPath));
   // Only the first signal is caught: a second one ends the process at once.
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal).once('SIGHUP', onSignal);
+  const end = new AbortController();
+  // On its way while the rest of the program is loaded.
+  const listing = replica.listAll({ signal: AbortSignal.any([interrupt.signal, end.signal]) });
+  listing.catch(() => undefined); // who waits for it hears of it
   try {
+    const { restoreDatabase } = await import('../restore/restore.ts');
     return await restoreDatabase(request.flags.v ? announced(replica, log) : replica, {
       ...optionsOf(request, source),
+      listing,
       signal: interrupt.signal,
       logger: log,
       onProgress: (state) => progress.update(state),
@@ -109,6 +115,7 @@ async function restoreWithProgress(
     // Whatever the work says when it is cut off, the signal is why.
     throw interrupt.signal.aborted ? interrupt.signal.reason : error;
   } finally {
+    end.abort();
     progress.done();
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('SIGHUP', onSignal);
   }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { arch, platform } from 'node:os';
 import { defineCommand } from './command.ts';
 
@@ -16,8 +16,10 @@ export const version = defineCommand({
 
 /** Rivulet's own version, from its package. */
 export function productVersion(): string {
-  // Two folders up, from src/cli as from dist/cli.
-  const json: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  // Packed: beside the folder of the compiled files. In a checkout: beside that of the sources.
+  const places = ['../package.json', '../../package.json'].map((place) => new URL(place, import.meta.url));
+  const file = places.find((place) => existsSync(place));
+  const json: unknown = file && JSON.parse(readFileSync(file, 'utf8'));
   return typeof json === 'object' && json !== null && 'version' in json ? String(json.version) : '(unknown)';
 }
 

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 import { RivuletError } from '../base/errors.ts';
 import type { StagedDatabase } from './staged-database.ts';
@@ -49,6 +48,7 @@ async function runChecker(parameters: readonly string[], signal: AbortSignal): P
   const flags = ['--disable-warning=ExperimentalWarning', '--input-type=commonjs', '--eval', CHECKER, '--'];
   // Options for this process (a debugger, preloaded modules) are not meant for the checker.
   const { NODE_OPTIONS: _, ...env } = process.env;
+  const { spawn } = await import('node:child_process');
   const child = spawn(process.execPath, [...flags, ...parameters], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const stop = (): boolean => child.kill('SIGKILL');
   signal.addEventListener('abort', stop);

@@ -1,6 +1,13 @@
 import { RivuletError } from '../base/errors.ts';
 import { formatTxid } from '../base/types.ts';
-import { decodeHeader, HEADER_SIZE, type LtxHeader, MIN_FILE_SIZE, maxFrameBytes } from '../ltx/format.ts';
+import {
+  decodeHeader,
+  HEADER_SIZE,
+  type LtxHeader,
+  type LtxTrailer,
+  MIN_FILE_SIZE,
+  maxFrameBytes,
+} from '../ltx/format.ts';
 import { type FrameVisitor, IndexStream } from '../ltx/index-stream.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
 import { type IndexLocation, locateIndex, readTrailer, TAIL_BYTES } from '../ltx/page-index.ts';
@@ -8,8 +15,12 @@ import type { LtxFileInfo } from '../replica/replica.ts';
 import { DamagedFile } from './damage.ts';
 import { RangeReader, type ReadContext, readRange } from './range-reader.ts';
 
-/** First guess at how many bytes hold a file's page index: enough for about 7,000 pages, or for a small file whole. */
+/** First guess at how many bytes at its end hold a file's page index: enough for about 7,000 pages, or for a small file whole; */
 export const TAIL_GUESS_BYTES = 64 * 1024;
+/** in large files this part of them, as long as the pages take 2 KiB there on average; */
+const TAIL_GUESS_PART = 1 / 256;
+/** and no more than this. */
+const MAX_TAIL_GUESS_BYTES = 1024 * 1024;
 /** Longer indexes are read in pieces of this size, */
 const INDEX_PIECE_BYTES = 256 * 1024;
 /** and asked for in pieces of this size: a reading may stop anywhere. */
@@ -31,28 +42,40 @@ export async function readHeader(context: ReadContext, file: LtxFileInfo): Promi
   });
 }
 
-/**
- * Reads the header of a planned file, unless it is `known`, and where its page index is: one request for a small file, two for
- * a large one. `onHeader` looks at the header and says who is to be told of the page frames.
- */
+/** What both ends of a planned file say. */
+export interface FileEnds {
+  readonly header: LtxHeader;
+  readonly trailer: LtxTrailer;
+  /** The last bytes of the file: all of them where it is small. */
+  readonly tail: Uint8Array;
+}
+
+/** Reads and checks both ends of a planned file: one request for a small one, two at a time for a large one. */
+export async function readEnds(context: ReadContext, file: LtxFileInfo): Promise<FileEnds> {
+  return naming(file, async () => {
+    const guess = Math.min(Math.max(file.sizeBytes * TAIL_GUESS_PART, TAIL_GUESS_BYTES), MAX_TAIL_GUESS_BYTES);
+    const tail = new Uint8Array(Math.min(file.sizeBytes, Math.ceil(guess)));
+    const isWhole = tail.length === file.sizeBytes;
+    const [known] = await Promise.all([
+      isWhole ? undefined : readHeader(context, file),
+      readRange(context, file.key, file.sizeBytes - tail.length, tail),
+    ]);
+    const header = known ?? checkedHeader(tail, file);
+    return { header, trailer: readTrailer(tail, header), tail };
+  });
+}
+
+/** Finds the page index of a planned file; `visit` will be told of the page frames. */
 export async function openFile(
   context: ReadContext,
   file: LtxFileInfo,
-  known: LtxHeader | undefined,
-  onHeader: (header: LtxHeader) => FrameVisitor,
+  { header, tail }: FileEnds,
+  visit: FrameVisitor,
 ): Promise<OpenedFile> {
-  return naming(file, async () => {
-    const tail = new Uint8Array(Math.min(file.sizeBytes, TAIL_GUESS_BYTES));
-    const isWhole = tail.length === file.sizeBytes;
-    const [header] = await Promise.all([
-      known ?? (isWhole ? undefined : readHeader(context, file)),
-      readRange(context, file.key, file.sizeBytes - tail.length, tail),
-    ]);
-    const checked = header ?? checkedHeader(tail, file);
-    readTrailer(tail, checked);
-    const index = new PlannedIndex(context, file, checked, tail, onHeader(checked));
-    return { index, whole: isWhole ? tail : undefined };
-  });
+  return naming(file, async () => ({
+    index: new PlannedIndex(context, file, header, tail, visit),
+    whole: tail.length === file.sizeBytes ? tail : undefined,
+  }));
 }
 
 /** The page index of a planned file, read from the store as far as it is needed, and on from there the next time. */

@@ -1,6 +1,6 @@
 import { forEachLimited } from '../base/async.ts';
 import { assert, hasCode, RivuletError } from '../base/errors.ts';
-import { CHECKSUM_FLAG } from '../base/types.ts';
+import { CHECKSUM_FLAG, type Checksum } from '../base/types.ts';
 import { imagePageCount, type LtxHeader } from '../ltx/format.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
 import type { PageHashes } from '../replica/page-hashes.ts';
@@ -10,7 +10,7 @@ import { lockPageNumber } from '../sqlite/lock-page.ts';
 import { DamagedFile } from './damage.ts';
 import { fetchPages, type MappedFile } from './page-exact.ts';
 import { MAX_MAPPED_FILES, PageMap } from './page-map.ts';
-import { checkPageSize, checkSize, openFile, readHeader } from './planned-file.ts';
+import { checkPageSize, checkSize, type FileEnds, openFile, readEnds } from './planned-file.ts';
 import type { PrefetchOptions } from './prefetch.ts';
 import type { Progress } from './progress.ts';
 import type { ReadContext } from './range-reader.ts';
@@ -39,6 +39,8 @@ export type Proof = 'database-checksum' | 'file-checksums';
 export interface Rebuilt {
   /** Of the plan's last file: the state that was restored. */
   readonly header: LtxHeader;
+  /** Of that file, as its trailer says. */
+  readonly fileChecksum: Checksum;
   readonly proof: Proof;
 }
 
@@ -60,9 +62,10 @@ export async function rebuild(options: RebuildOptions): Promise<Rebuilt> {
   for (const file of plan.files) checkSize(file);
   const lastFile = plan.files.at(-1);
   assert(lastFile, 'a plan has files');
-  const header = await readHeader(context, lastFile);
+  const lastEnds = await readEnds(context, lastFile);
+  const { header } = lastEnds;
   checkCommit(header, lastFile, plan);
-  const work: Placing = { ...options, header, lastFile };
+  const work: Placing = { ...options, header, lastFile, lastEnds };
   try {
     await place(work);
     return await prove(work);
@@ -82,7 +85,7 @@ async function place(work: Placing): Promise<void> {
 }
 
 /** Makes the staged file durable and proves it: that it holds what was placed, and that this is the database meant. */
-async function prove({ header, lastFile, staged, hashes, context, progress }: Placing): Promise<Rebuilt> {
+async function prove({ header, lastFile, lastEnds, staged, hashes, context, progress }: Placing): Promise<Rebuilt> {
   const sizeBytes = header.commit * header.pageSize;
   // The two need not wait for each other, but the file must not be closed before both have ended.
   const [read, synced] = await Promise.allSettled([
@@ -99,14 +102,16 @@ async function prove({ header, lastFile, staged, hashes, context, progress }: Pl
   if (synced.status === 'rejected') throw synced.reason;
   const { databaseChecksum } = hashes;
   if (databaseChecksum !== (staged.checksum | CHECKSUM_FLAG)) throw notReadBack(staged.path);
-  if (header.databaseChecksum === 0n) return { header, proof: 'file-checksums' };
+  const { fileChecksum } = lastEnds.trailer;
+  if (header.databaseChecksum === 0n) return { header, fileChecksum, proof: 'file-checksums' };
   if (databaseChecksum !== header.databaseChecksum) throw checksumMismatch(lastFile);
-  return { header, proof: 'database-checksum' };
+  return { header, fileChecksum, proof: 'database-checksum' };
 }
 
 interface Placing extends RebuildOptions {
   readonly header: LtxHeader;
   readonly lastFile: LtxFileInfo;
+  readonly lastEnds: FileEnds;
 }
 
 /**
@@ -132,16 +137,16 @@ async function placeExactly(work: Placing): Promise<void> {
 
 /** Reads into the map what the page indexes of all planned files say about its pages; the last window checks them to their ends. */
 async function mapFiles(work: Placing, map: PageMap, files: MappedFile[]): Promise<void> {
-  const { context, header, lastFile, parallelism } = work;
+  const { context, header, lastFile, lastEnds, parallelism } = work;
   const isLast = map.lastPgno === header.commit;
   let keptBytes = files.reduce((sum, { whole }) => sum + (whole?.length ?? 0), 0);
   await forEachLimited(files, parallelism, async (mapped, number) => {
     const { file } = mapped;
     if (!mapped.index) {
-      const known = file === lastFile ? header : undefined;
-      const { index, whole } = await openFile(context, file, known, (fileHeader) => {
-        checkPageSize(fileHeader, file, header, lastFile);
-        return (pgno, offset, length) => map.claim(number, pgno, offset, length);
+      const ends = file === lastFile ? lastEnds : await readEnds(context, file);
+      checkPageSize(ends.header, file, header, lastFile);
+      const { index, whole } = await openFile(context, file, ends, (pgno, offset, length) => {
+        map.claim(number, pgno, offset, length);
       });
       mapped.index = index;
       if (whole && keptBytes + whole.length <= KEPT_FILES_BYTES) {

@@ -7,7 +7,7 @@ import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts
 import { notBuilt } from '../config/not-built.ts';
 import { MIN_FILE_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
 import { readTrailer } from '../ltx/page-index.ts';
-import { readIdentity } from '../replica/identity.ts';
+import { type Identity, readIdentity } from '../replica/identity.ts';
 import { type LocalPosition, metaPathFor, saveRestoredState, setSpoolAside } from '../replica/local-state.ts';
 import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
 import { PageHashes } from '../replica/page-hashes.ts';
@@ -48,6 +48,8 @@ export interface RestoreOptions {
   readonly windowPages?: number | undefined;
   /** Rivulet's folder for this database; default `<dir>/.<file>-rivulet`. */
   readonly metaPath?: string | undefined;
+  /** A listing of the replica that was asked for already; default: it is listed once the target is looked at. */
+  readonly listing?: Promise<LtxFileInfo[]> | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly logger?: Logger | undefined;
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
@@ -135,7 +137,7 @@ class Restore {
     using _ = this.#lockOwner(target.path, metaPath);
 
     // Listed before anything is made on disk: where there is no backup, not even a folder is left.
-    const first = await this.#listAndPlan();
+    const first = await this.#listAndPlan(this.#options.listing);
     const room = makeRoomFor(target);
     try {
       return await this.#restoreTo(target, metaPath, first, startMs);
@@ -152,6 +154,8 @@ class Restore {
     startMs: number,
   ): Promise<RestoreResult> {
     const { outputPath, force = false } = this.#options;
+    const background = new AbortController();
+    const identity = this.#readIdentity(AbortSignal.any([this.#signal, background.signal]));
     const staged = new StagedDatabase(target.path, target.owner);
     using hashes = new PageHashes(dirname(target.path));
     try {
@@ -160,9 +164,10 @@ class Restore {
       this.#signal.throwIfAborted();
       await staged.close();
       const movedAside = swapIn(staged.path, outputPath, force);
-      const keptSpool = await this.#saveState(metaPath, restored, hashes);
+      const keptSpool = await this.#saveState(metaPath, restored, hashes, identity);
       return this.#result(target.path, restored, movedAside, keptSpool, performance.now() - startMs);
     } finally {
+      background.abort();
       await staged.discard();
     }
   }
@@ -184,9 +189,9 @@ class Restore {
   }
 
   /** Files come and go while they are listed: what looks like a gap may be none the next time. */
-  async #listAndPlan(): Promise<Omit<Restored, 'rebuilt'>> {
+  async #listAndPlan(listed = this.#list()): Promise<Omit<Restored, 'rebuilt'>> {
     const options = { txid: this.#options.txid, replicaUrl: this.#replica.store.url };
-    const listing = await this.#list();
+    const listing = await listed;
     try {
       return { listing, plan: planRestore(listing, options) };
     } catch (error) {
@@ -267,8 +272,20 @@ class Restore {
     onBytes(sizeBytes);
   }
 
+  /** Asked for while the database is fetched; needed, or missed, only after that. */
+  #readIdentity(signal: AbortSignal): Promise<Identity | undefined> {
+    const identity = readIdentity(this.#replica.store, { signal });
+    identity.catch(() => undefined);
+    return identity;
+  }
+
   /** The database is in its place: from here on nothing fails any more. Without the state replication compares and goes on. */
-  async #saveState(metaPath: string, restored: Restored, hashes: PageHashes): Promise<string | undefined> {
+  async #saveState(
+    metaPath: string,
+    restored: Restored,
+    hashes: PageHashes,
+    reading: Promise<Identity | undefined>,
+  ): Promise<string | undefined> {
     const { header } = restored.rebuilt;
     let keptSpool: string | undefined;
     try {
@@ -278,10 +295,7 @@ class Restore {
           folder: keptSpool,
         });
       }
-      const [identity, fileChecksum] = await Promise.all([
-        readIdentity(this.#replica.store, { signal: this.#signal }),
-        this.#newestFileChecksum(restored),
-      ]);
+      const [identity, fileChecksum] = await Promise.all([reading, this.#newestFileChecksum(restored)]);
       const position: LocalPosition = {
         replicaUrl: this.#replica.store.url,
         lineage: identity?.lineage,
@@ -303,6 +317,7 @@ class Restore {
   async #newestFileChecksum({ listing, plan, rebuilt }: Restored): Promise<Checksum> {
     const unknown = checksum(0n);
     const file = newest(listing.filter(({ level }) => level === 0));
+    if (file !== undefined && file.key === plan.files.at(-1)?.key) return rebuilt.fileChecksum;
     if (file?.maxTxid !== plan.txid || file.sizeBytes < MIN_FILE_SIZE) return unknown;
     const bytes = new Uint8Array(TRAILER_SIZE);
     await readRange(this.#context, file.key, file.sizeBytes - TRAILER_SIZE, bytes);

@@ -35,8 +35,8 @@ export function install(folder: string, program: string): string {
 
 /** Makes an installation like that of the package: compiled, without sources. */
 export function asPackage(folder: string): void {
-  mkdirSync(join(folder, 'dist/cli'), { recursive: true });
-  renameSync(join(folder, 'src/cli/main.ts'), join(folder, 'dist/cli/main.js'));
+  mkdirSync(join(folder, 'dist'), { recursive: true });
+  renameSync(join(folder, 'src/cli/main.ts'), join(folder, 'dist/main.js'));
 }
 
 /** Writes a program that says that it is this version of Node, and otherwise only prints `name` and its arguments. */

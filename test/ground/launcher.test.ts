@@ -57,7 +57,7 @@ for (const shell of SHELLS) {
       const args = ['a b', '', '-x', '*', "it's", '$HOME', 'new\nline'];
       const result = said(launch(shell, launcher, env, args));
       assert.deepEqual(result.args, args);
-      assert.deepEqual(result.execArgv, ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1']);
+      assert.deepEqual(result.execArgv, ['--disable-warning=ExperimentalWarning']);
       assert.equal(result.cwd, '/');
       assert.equal(launch(shell, launcher, env, ['fail']).status, 3);
     });
@@ -89,9 +89,9 @@ for (const shell of SHELLS) {
 
     test('runs compiled files where there is no source, and says so where there is neither', (t) => {
       const { app, folder, launcher, env } = place(t);
-      mkdirSync(join(app, 'dist/cli'), { recursive: true });
-      renameSync(join(app, 'src/cli/main.ts'), join(app, 'dist/cli/main.js'));
-      assert.equal(said(launch(shell, launcher, env)).main, join(app, 'dist/cli/main.js'));
+      mkdirSync(join(app, 'dist'), { recursive: true });
+      renameSync(join(app, 'src/cli/main.ts'), join(app, 'dist/main.js'));
+      assert.equal(said(launch(shell, launcher, env)).main, join(app, 'dist/main.js'));
       const copy = join(folder, 'rivulet');
       copyFileSync(launcher, copy);
       const { status, stderr } = launch(shell, copy, env);
@@ -121,7 +121,7 @@ for (const shell of SHELLS) {
         if (status === 0)
           assert.match(
             stdout,
-            new RegExp(`^${version} --disable-warning=ExperimentalWarning --max-semi-space-size=1 /`),
+            new RegExp(`^${version} --disable-warning=ExperimentalWarning /`),
           );
         else assert.match(stderr, /^Error: RIVULET_NODE=.* is .*; Rivulet needs Node.js 24.15 or later, or 22.22.3/);
       }

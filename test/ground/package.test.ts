@@ -54,7 +54,7 @@ describe('the npm package', () => {
 
   test('holds compiled files with their declarations and the kernels, and nothing that users do not need', () => {
     const files = run(folder, 'tar', '-tzf', tarball).trim().split('\n');
-    for (const name of ['bin/rivulet', 'dist/index.js', 'dist/index.d.ts', 'dist/kernel/kernel.wasm', 'LICENSE']) {
+    for (const name of ['bin/rivulet', 'dist/index.js', 'dist/index.d.ts', 'dist/kernel.wasm', 'LICENSE']) {
       assert.ok(files.includes(`package/${name}`), name);
     }
     const places =

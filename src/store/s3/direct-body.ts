@@ -9,8 +9,8 @@ import type { Duplex } from 'node:stream';
  * the body comes in chunks, and when the body has gone by it is given the empty chunk that ends one.
  */
 
-/** Bytes that are read where nobody has said yet where they should go. */
-const BOUNCE_BYTES = 64 * 1024;
+/** Where all sockets read what has no other place to go; it is copied from here before the next one reads. */
+const BOUNCE = Buffer.allocUnsafeSlow(64 * 1024);
 /** Longer heads are Node's to refuse. */
 const MAX_HEAD_BYTES = 32 * 1024;
 const END_OF_HEAD = '\r\n\r\n';
@@ -43,7 +43,6 @@ export function directBodyOf(answer: IncomingMessage): DirectBody | undefined {
 
 /** What comes in on one connection. */
 class SocketTap {
-  readonly #bounce = Buffer.allocUnsafeSlow(BOUNCE_BYTES);
   #socket: Socket | undefined;
   #state: 'passing' | 'head' | 'body' = 'passing';
   /** What has come of the head of an answer whose body is asked for. */
@@ -56,7 +55,7 @@ class SocketTap {
     buffer: () => {
       const wanted = this.#state === 'body' ? this.#body?.wanted : undefined;
       this.#readsDirectly = wanted !== undefined;
-      return wanted ?? this.#bounce;
+      return wanted ?? BOUNCE;
     },
     callback: (count, buffer) => {
       if (this.#readsDirectly) this.#body?.filled(count);
