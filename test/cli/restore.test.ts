@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { formatLtxName } from '../../src/ltx/format.ts';
-import { FakeS3, REGION } from '../support/fake-s3.ts';
+import { BUCKET, FakeS3, KEY, REGION } from '../support/fake-s3.ts';
+import { ScriptedServer } from '../support/scripted-server.ts';
 import { tempFolder } from '../support/temp.ts';
 import { usesSecret } from '../support/test-record.ts';
 import { type CliResult, runCli } from './run-cli.ts';
@@ -94,6 +95,19 @@ test('an existing database is left alone, or moved aside with -force', async (t)
   assert.equal(forced.status, 0, forced.stderr);
   const [, aside = ''] = /^Moved aside: (.*)$/m.exec(forced.stdout) ?? [];
   assert.equal(readFileSync(aside, 'utf8'), 'precious');
+});
+
+test('an existing database is refused without waiting for a store that does not answer', {
+  timeout: 25_000, // the store would be given up after 30 s
+}, async (t) => {
+  const cwd = tempFolder(t);
+  const server = await ScriptedServer.start(t, () => 'hang');
+  writeFileSync(join(cwd, 'a.db'), 'precious');
+  const env = { AWS_ACCESS_KEY_ID: KEY.accessKeyId, AWS_SECRET_ACCESS_KEY: KEY.secretAccessKey };
+  const url = `s3://${BUCKET}/app?endpoint=${server.origin}&region=${REGION}`;
+  const { status, stderr } = await runCli(['restore', '-o', 'a.db', url], { cwd, env });
+  assert.equal(status, 1);
+  assert.match(stderr, /^Error: .*a\.db already exists\n/);
 });
 
 test('-dry-run prints the plan as text or JSON, and writes nothing', async (t) => {

@@ -118,11 +118,7 @@ for (const shell of SHELLS) {
         const RIVULET_NODE = fakeNode(join(folder, 'node'), version);
         const { status, stdout, stderr } = launch(shell, launcher, { ...bare, RIVULET_NODE });
         assert.equal(status, fitting.includes(version) ? 0 : 1, version);
-        if (status === 0)
-          assert.match(
-            stdout,
-            new RegExp(`^${version} --disable-warning=ExperimentalWarning /`),
-          );
+        if (status === 0) assert.match(stdout, new RegExp(`^${version} --disable-warning=ExperimentalWarning /`));
         else assert.match(stderr, /^Error: RIVULET_NODE=.* is .*; Rivulet needs Node.js 24.15 or later, or 22.22.3/);
       }
     });

@@ -53,16 +53,15 @@ class SocketTap {
 
   readonly onread: OnReadOpts = {
     buffer: () => {
-      const wanted = this.#state === 'body' ? this.#body?.wanted : undefined;
-      this.#readsDirectly = wanted !== undefined;
-      return wanted ?? BOUNCE;
+      const place = this.#state === 'body' ? this.#body?.place : undefined;
+      this.#readsDirectly = place !== undefined;
+      return place ?? BOUNCE;
     },
     callback: (count, buffer) => {
       if (this.#readsDirectly) this.#body?.filled(count);
       else this.#take(Buffer.from(buffer.subarray(0, count)));
-      if (this.#state === 'body' && this.#body?.isWhole) this.#endBody(NOTHING);
       // False pauses the socket: nobody has said where more should go.
-      return this.#state !== 'body' || this.#body?.wanted !== undefined;
+      return this.#state !== 'body' || this.#body?.isWanted === true;
     },
   };
 
@@ -97,12 +96,6 @@ class SocketTap {
     this.#head = NOTHING;
     const head = bytes.toString('latin1', 0, end + END_OF_HEAD.length);
     const rest = bytes.subarray(head.length);
-    const isInterim = end >= 0 && /^HTTP\/1\.1 1\d\d /.test(head);
-    if (isInterim) {
-      this.#socket?.push(bytes.subarray(0, head.length));
-      if (rest.length > 0) this.#takeHead(rest);
-      return;
-    }
     const chunked = end < 0 ? undefined : asChunked(head);
     if (chunked && this.#socket) {
       this.#state = 'body';
@@ -117,23 +110,22 @@ class SocketTap {
 
   #takeBody(bytes: Buffer): void {
     const taken = this.#body?.take(bytes) ?? 0;
-    if (this.#body?.isWhole) this.#endBody(bytes.subarray(taken));
-  }
-
-  /** What comes after the body is the parser's to judge. */
-  #endBody(after: Buffer): void {
+    if (!this.#body?.isWhole) return;
     this.#state = 'passing';
-    this.#socket?.push(after.length === 0 ? LAST_CHUNK : Buffer.concat([LAST_CHUNK, after]));
+    // What comes after the body is the parser's to judge.
+    this.#socket?.push(Buffer.concat([LAST_CHUNK, bytes.subarray(taken)]));
   }
 }
 
-/** The head of an answer whose body has a known length, as if it came in chunks; undefined for all others. */
+/**
+ * The head of an answer whose body has a known length, as if it came in chunks; undefined for all others. (A second length
+ * stays, and has the parser refuse the head.)
+ */
 function asChunked(head: string): { readonly head: string; readonly sizeBytes: number } | undefined {
   const isPlain = /^HTTP\/1\.1 20[06] /.test(head) && !/\r\n(?:[ \t]|transfer-encoding[ \t]*:)/i.test(head);
-  const [length, ...more] = head.matchAll(/\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?=\r\n)/gi);
-  const others = head.match(/\r\ncontent-length/gi)?.length;
+  const length = /\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?=\r\n)/i.exec(head);
   const sizeBytes = Number(length?.[1] ?? 0);
-  if (!isPlain || !length || more.length > 0 || others !== 1 || sizeBytes === 0) return undefined;
+  if (!isPlain || !length || sizeBytes === 0) return undefined;
   return { head: head.replace(length[0], '\r\nTransfer-Encoding: chunked'), sizeBytes };
 }
 
@@ -167,10 +159,15 @@ export class DirectBody {
     return !this.isWhole && this.#wake === undefined;
   }
 
-  /** Where the next bytes are to go. */
-  get wanted(): Uint8Array | undefined {
-    if (this.isWhole || this.#filled === this.#target.length) return undefined;
-    return this.#target.subarray(this.#filled, this.#filled + this.sizeBytes - this.#receivedBytes);
+  /** Somebody waits for more. */
+  get isWanted(): boolean {
+    return !this.isWhole && this.#filled < this.#target.length;
+  }
+
+  /** Where to read to at once. The end of a body goes another way, with room for a byte that comes after it. */
+  get place(): Uint8Array | undefined {
+    const most = this.sizeBytes - this.#receivedBytes - (BOUNCE.length - 1);
+    return this.isWanted && most > 0 ? this.#target.subarray(this.#filled, this.#filled + most) : undefined;
   }
 
   /** So many bytes have been read to where they were wanted. */
@@ -184,9 +181,8 @@ export class DirectBody {
   take(bytes: Buffer): number {
     const count = Math.min(bytes.length, this.sizeBytes - this.#receivedBytes);
     const own = bytes.subarray(0, count);
-    const wanted = this.wanted ?? NOTHING;
-    const now = own.subarray(0, wanted.length);
-    wanted.set(now);
+    const now = own.subarray(0, this.#target.length - this.#filled);
+    this.#target.set(now, this.#filled);
     this.#kept = Buffer.concat([this.#kept, own.subarray(now.length)]);
     this.#receivedBytes += count - now.length;
     this.filled(now.length);
@@ -218,7 +214,7 @@ export class DirectBody {
     this.#kept = this.#kept.subarray(kept.length);
     this.#target = target;
     this.#filled = kept.length;
-    if (this.wanted && !this.#failure) {
+    if (this.isWanted && !this.#failure) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#wake = resolve;
       this.#socket.resume();
