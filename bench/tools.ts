@@ -17,7 +17,7 @@ export interface Tool {
 export function rivulet(): Tool {
   const built = spawnSync(process.execPath, [join(root, 'scripts/build.ts')], { stdio: 'inherit' });
   if (built.status !== 0) throw new Error('the package does not build');
-  const folder = join(root, 'bench/.cache/package');
+  const folder = join(root, 'build/package');
   rmSync(folder, { recursive: true, force: true });
   for (const part of ['bin', 'dist', 'package.json']) cpSync(join(root, part), join(folder, part), { recursive: true });
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));

@@ -39,7 +39,8 @@ function pointToJavaScript(): void {
 
 async function joinModules(): Promise<void> {
   await build({
-    input: Object.fromEntries(ENTRIES.map((name) => [basename(name), join(compiled, `${name}.js`)])),
+    cwd: compiled,
+    input: Object.fromEntries(ENTRIES.map((name) => [basename(name), `./${name}.js`])),
     platform: 'node',
     external: (id) => !id.startsWith('.') && !isAbsolute(id),
     treeshake: { moduleSideEffects: true },

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type * as http from 'node:http';
 import * as https from 'node:https';
-import type { LookupFunction, Socket } from 'node:net';
+import type { LookupFunction } from 'node:net';
 import aws4 from 'aws4';
 import { unlessAborted } from '../../base/async.ts';
 import { hasCode } from '../../base/errors.ts';
@@ -50,6 +50,8 @@ export interface S3Request {
   readonly options: RequestOptions;
   /** Work that a server does before it says a word: it may keep silent for longer. */
   readonly isLong?: boolean | undefined;
+  /** The answer is an object, and may be large. */
+  readonly isObject?: boolean | undefined;
 }
 
 export interface S3ConnectionOptions {
@@ -104,7 +106,7 @@ export class S3Connection {
 
   /** Asks for an object, and gives the answer, whose body is still to be read (or destroyed). */
   async open(request: S3Request, accept: readonly number[] = []): Promise<S3ObjectAnswer> {
-    const response = await this.#send(request, accept, expectBody);
+    const response = await this.#send({ ...request, isObject: true }, accept);
     const direct = directBodyOf(response);
     if (direct) response.headers['content-length'] = String(direct.sizeBytes); // as the server said
     return { response, direct };
@@ -146,16 +148,12 @@ export class S3Connection {
     };
   }
 
-  async #send(
-    request: S3Request,
-    accept: readonly number[],
-    onSocket?: (socket: Socket) => void,
-  ): Promise<http.IncomingMessage> {
+  async #send(request: S3Request, accept: readonly number[]): Promise<http.IncomingMessage> {
     for (let corrections = 0; ; corrections++) {
       const { signal } = request.options;
       signal?.throwIfAborted();
       const asked = this.#region;
-      const response = await this.#sendOnce(request, onSocket);
+      const response = await this.#sendOnce(request);
       const status = response.statusCode ?? 0;
       if ((status >= 200 && status < 300) || accept.includes(status)) return response;
       const answer = await this.#readAnswer(response, request);
@@ -183,16 +181,16 @@ export class S3Connection {
     return this.described({ status: response.statusCode ?? 0, headers: response.headers, body });
   }
 
-  async #sendOnce(request: S3Request, onSocket?: (socket: Socket) => void): Promise<http.IncomingMessage> {
+  async #sendOnce(request: S3Request): Promise<http.IncomingMessage> {
     const signed = await this.#signed(request);
     try {
-      return await this.#exchange(request, signed, onSocket);
+      return await this.#exchange(request, signed);
     } catch (error) {
       // The server closed a connection that was kept open, just as it was used again: nothing was done, try a new one.
       if (!(error instanceof StaleConnection)) throw error;
       request.options.signal?.throwIfAborted();
       for (const socket of Object.values(this.#agent?.freeSockets ?? {}).flat()) socket?.destroy();
-      return this.#exchange(request, signed, onSocket, true);
+      return this.#exchange(request, signed, true);
     }
   }
 
@@ -227,12 +225,7 @@ export class S3Connection {
     return { method: request.method, hostname: address.hostname, port: address.port, path, headers: signed ?? {} };
   }
 
-  async #exchange(
-    request: S3Request,
-    signed: http.RequestOptions,
-    onSocket?: (socket: Socket) => void,
-    isSecondTry = false,
-  ): Promise<http.IncomingMessage> {
+  async #exchange(request: S3Request, signed: http.RequestOptions, isSecondTry = false): Promise<http.IncomingMessage> {
     const { action, options, body } = request;
     const { signal } = options;
     const isSecure = this.#address.protocol === 'https:';
@@ -249,7 +242,7 @@ export class S3Connection {
         timeout: idleTimeoutMs,
       });
       const onAbort = (): void => void outgoing.destroy(new Error('aborted'));
-      if (onSocket) outgoing.on('socket', onSocket);
+      if (request.isObject) outgoing.on('socket', expectBody);
       const holder = new HoldBack(options.pace);
       let answer: http.IncomingMessage | undefined;
       signal?.addEventListener('abort', onAbort, { once: true });
