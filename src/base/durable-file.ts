@@ -34,6 +34,15 @@ export function makeFolders(path: string, mode = 0o777): string | undefined {
   return topmost ?? made;
 }
 
+/** As {@link makeFolders}, and durable; returns those that were made, the deepest first. */
+export function makeFoldersDurably(path: string, mode?: number): string[] {
+  const topmost = makeFolders(path, mode);
+  const made: string[] = [];
+  for (let folder = path; topmost && folder.length >= topmost.length; folder = dirname(folder)) made.push(folder);
+  for (const folder of made) fsyncFolder(dirname(folder));
+  return made;
+}
+
 /** A name beside `path` that no other process uses: the staging place of an atomic write. */
 export function stagingPath(path: string): string {
   return `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;

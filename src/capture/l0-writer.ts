@@ -190,6 +190,10 @@ export function removeSpooled(path: string): void {
  */
 export function prepareSpool(spoolPath: string, newest: bigint): { readonly txid: bigint; readonly path: string }[] {
   makeFolders(spoolPath, 0o700);
+  // Whoever made them may have died before they were durable.
+  const metaPath = dirname(spoolPath);
+  fsyncFolder(metaPath);
+  fsyncFolder(dirname(metaPath));
   const kept: { readonly txid: bigint; readonly path: string }[] = [];
   for (const name of fs.readdirSync(spoolPath).sort()) {
     const path = join(spoolPath, name);

@@ -128,7 +128,7 @@ export class DatabaseReplication {
    * With `canWait`, a store that does not answer is no error for a database that was replicated to it before: that goes on
    * unreplicated until the store is back. Then what it differs by is stored.
    */
-  async start(thread: CaptureThread, signal: AbortSignal, canWait: boolean): Promise<void> {
+  async start(thread: Pick<CaptureThread, 'open'>, signal: AbortSignal, canWait: boolean): Promise<void> {
     const path = resolveDatabasePath(this.#config.path);
     const metaPath = this.#config.metaPath ?? metaPathFor(path);
     const mayWait = canWait && this.#wasReplicated(path, metaPath);
@@ -161,7 +161,12 @@ export class DatabaseReplication {
     return existsSync(path) && loadLocalPosition(metaPath)?.replicaUrl === this.#opened.store.url;
   }
 
-  async #startLater(thread: CaptureThread, path: string, metaPath: string, why: StoreError): Promise<void> {
+  async #startLater(
+    thread: Pick<CaptureThread, 'open'>,
+    path: string,
+    metaPath: string,
+    why: StoreError,
+  ): Promise<void> {
     const { signal } = this.#giveUp;
     const backoff = new Backoff(LATER_MS.first, LATER_MS.most);
     const sinceMs = Date.now();
@@ -195,7 +200,7 @@ export class DatabaseReplication {
     }
   }
 
-  async #begin(thread: CaptureThread, path: string, metaPath: string, start: Start): Promise<void> {
+  async #begin(thread: Pick<CaptureThread, 'open'>, path: string, metaPath: string, start: Start): Promise<void> {
     const { store } = this.#opened;
     const { position } = start.point;
     this.#metaPath = metaPath;

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { makeFolders } from '../base/durable-file.ts';
+import { makeFoldersDurably } from '../base/durable-file.ts';
 import { RivuletError } from '../base/errors.ts';
 import { isBusy, isNotADatabase } from '../sqlite/sqlite-error.ts';
 
@@ -16,7 +16,7 @@ export interface OwnerLock {
  * is no stale lock to clean up. Throws ALREADY_REPLICATED.
  */
 export function lockOwner(databasePath: string, metaPath: string): OwnerLock {
-  makeFolders(metaPath, 0o700);
+  makeFoldersDurably(metaPath, 0o700);
   const file = join(metaPath, 'lock');
   try {
     return lock(file);

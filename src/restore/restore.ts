@@ -1,6 +1,6 @@
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
-import { fsyncFolder, makeFolders } from '../base/durable-file.ts';
+import { makeFoldersDurably } from '../base/durable-file.ts';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
 import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
@@ -355,11 +355,7 @@ class Restore {
 
 /** Makes the target's folder. `undo` removes what was made for it, unless something lies there. */
 function makeRoomFor(target: Target): { undo(): void } {
-  const folder = dirname(target.path);
-  const topmost = makeFolders(folder);
-  const made: string[] = [];
-  for (let path = folder; topmost && path.length >= topmost.length; path = dirname(path)) made.push(path);
-  for (const path of made) fsyncFolder(dirname(path));
+  const made = makeFoldersDurably(dirname(target.path));
   return {
     undo: () => {
       try {

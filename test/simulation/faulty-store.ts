@@ -1,0 +1,128 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  type DeleteResult,
+  type ListOptions,
+  type ObjectInfo,
+  type ObjectReader,
+  type OpenOptions,
+  type PutBody,
+  type PutOptions,
+  type RequestOptions,
+  type Store,
+  StoreError,
+} from '../../src/store/store.ts';
+import { between, type Random } from '../support/writers.ts';
+
+interface Stored {
+  readonly bytes: Buffer;
+  readonly modifiedMs: number;
+}
+
+/** How a store behaves for a while. */
+export type Weather = 'fine' | 'slow' | 'flaky' | 'away' | 'stale';
+
+/** A store that keeps what it says it keeps, and otherwise fails in every way that stores fail in. */
+export class FaultyStore implements Store {
+  readonly url = 'file:///simulated';
+  readonly objects = new Map<string, Stored>();
+  weather: Weather = 'fine';
+  readonly #random: Random;
+  /** Requests that are on their way: the server may carry them out although the client is dead. */
+  readonly #onTheirWay = new Set<() => void>();
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  /** The client died: some of its last requests arrive all the same. */
+  clientDied(): void {
+    for (const apply of this.#onTheirWay) {
+      if (this.#random() < 0.5) continue;
+      try {
+        apply();
+      } catch {
+        // Refused, and nobody is there to hear it.
+      }
+    }
+    this.#onTheirWay.clear();
+  }
+
+  async conditionalWrites(): Promise<boolean> {
+    return true;
+  }
+
+  async *list(prefix: string, { startAfter = '' }: ListOptions = {}): AsyncGenerator<ObjectInfo> {
+    await this.#request(() => undefined);
+    const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && key > startAfter).sort();
+    // What was stored last is not in the listing yet.
+    const hidden = this.weather === 'stale' ? between(this.#random, 0, 2) : 0;
+    for (const key of keys.slice(0, keys.length - hidden)) {
+      const object = this.objects.get(key);
+      if (object) yield { key, sizeBytes: object.bytes.length, modifiedMs: object.modifiedMs };
+    }
+  }
+
+  async open(key: string, { offset = 0, length }: OpenOptions = {}): Promise<ObjectReader> {
+    await this.#request(() => undefined);
+    const object = this.objects.get(key);
+    if (!object) throw new StoreError('not-found', { message: `${key} is not there` });
+    let rest = object.bytes.subarray(offset, length === undefined ? undefined : offset + length);
+    const breaksAfter =
+      this.weather === 'flaky' && this.#random() < 0.3 ? between(this.#random, 0, rest.length) : undefined;
+    let given = 0;
+    return {
+      version: String(object.modifiedMs),
+      read: async (target) => {
+        if (breaksAfter !== undefined && given >= breaksAfter) throw transient('the connection was cut');
+        const piece = rest.subarray(0, Math.min(target.length, between(this.#random, 1, 2000)));
+        target.set(piece);
+        rest = rest.subarray(piece.length);
+        given += piece.length;
+        return piece.length;
+      },
+      close: async () => undefined,
+    };
+  }
+
+  async put(key: string, body: PutBody, options: PutOptions = {}): Promise<ObjectInfo> {
+    const bytes = 'file' in body ? readFileSync(body.file) : Buffer.from(body.bytes);
+    if ('file' in body && bytes.length !== body.sizeBytes) {
+      throw new StoreError('permanent', { message: `${body.file} is not as long as was said` });
+    }
+    const modifiedMs = options.timestampMs ?? Date.now();
+    await this.#request(() => {
+      if (options.ifAbsent && this.objects.has(key)) {
+        throw new StoreError('exists', { message: `${key} is there already` });
+      }
+      this.objects.set(key, { bytes, modifiedMs });
+    });
+    return { key, sizeBytes: bytes.length, modifiedMs };
+  }
+
+  async delete(keys: readonly string[], _options: RequestOptions = {}): Promise<DeleteResult[]> {
+    await this.#request(() => {
+      for (const key of keys) this.objects.delete(key);
+    });
+    return keys.map((key) => ({ key, error: undefined }));
+  }
+
+  async close(): Promise<void> {}
+
+  /** One request: it may be refused, be lost on the way, or be done and its answer be lost. */
+  async #request(apply: () => void): Promise<void> {
+    const random = this.#random;
+    if (this.weather === 'away') throw transient('the store is away');
+    if (this.weather === 'flaky' && random() < 0.3) throw transient('the request was lost');
+    this.#onTheirWay.add(apply);
+    if (this.weather === 'slow' || (this.weather === 'flaky' && random() < 0.3)) await delay(between(random, 1, 3000));
+    else if (random() < 0.5) await delay(between(random, 0, 30));
+    if (!this.#onTheirWay.delete(apply)) return; // it was done when the client died
+    apply();
+    if (this.weather === 'flaky' && random() < 0.3) throw transient('the answer was lost');
+  }
+}
+
+function transient(message: string): StoreError {
+  return new StoreError('transient', { message });
+}

@@ -1,0 +1,100 @@
+import { readFileSync } from 'node:fs';
+import { registerHooks } from 'node:module';
+
+/*
+ * Mistakes that others made, or that we nearly made. A simulation that does not find them proves nothing.
+ */
+
+interface Mutation {
+  readonly file: string;
+  /** Each text stands there exactly once, and is replaced. */
+  readonly edits: readonly (readonly [text: string, replacement: string])[];
+}
+
+const FOLLOWER = 'src/capture/wal-follower.ts';
+
+export const MUTATIONS: Readonly<Record<string, Mutation>> = {
+  'trusts an old frame that is still there': {
+    file: FOLLOWER,
+    edits: [
+      [
+        `    if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames || !this.#chainReaches(salts, saved))
+      return false;`,
+        `    const frame = new Uint8Array(24);
+    readSync(this.#handles.walFd, frame, 0, 24, frameOffset(saved.frames - 1, this.pageSize));
+    if (!saltsEqual(salts, frame.subarray(8, 16))) return false;`,
+      ],
+      [
+        'this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === saved.frames;',
+        'this.#restartable = true;',
+      ],
+      [
+        "import { messageOf } from '../base/errors.ts';",
+        "import { readSync } from 'node:fs';\nimport { messageOf } from '../base/errors.ts';",
+      ],
+    ],
+  },
+  'infers from salts that one generation follows another': {
+    file: FOLLOWER,
+    edits: [
+      [
+        '    if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames',
+        `    if (Buffer.from(head.salts).readUInt32BE() === Buffer.from(salts).readUInt32BE() + 1) {
+      this.#cursor = { salts: head.salts, frames: 0, sums: undefined };
+      this.#commit = known.pageCount;
+      return true;
+    }
+    if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames`,
+      ],
+    ],
+  },
+  'hands over without a barrier': {
+    file: FOLLOWER,
+    edits: [["    if (!this.#takeBarrier()) return 'busy';\n", '']],
+  },
+  'ends the old read before it begins the new one': {
+    file: FOLLOWER,
+    edits: [
+      [
+        '    const { twin, reader } = this.#handles;\n    twin.beginRead();',
+        '    const { twin, reader } = this.#handles;\n    reader.end();\n    twin.beginRead();',
+      ],
+    ],
+  },
+  'closes a connection that writes last': {
+    file: 'src/capture/connections.ts',
+    edits: [
+      ['    this.barrier.close();\n    this.checkpointer.close();\n', '    this.barrier.close();\n'],
+      [
+        '    closeForCapture(this.walFd);\n    closeForCapture(this.walIndexFd);',
+        '    this.checkpointer.close();\n    closeForCapture(this.walFd);\n    closeForCapture(this.walIndexFd);',
+      ],
+    ],
+  },
+  'tells of a file before it is on the disk': {
+    file: 'src/capture/l0-writer.ts',
+    edits: [['    fs.fsyncSync(this.#fd);\n', '']],
+  },
+  'tells of a file before its name is on the disk': {
+    file: 'src/capture/l0-writer.ts',
+    edits: [['    fsyncFolder(dirname(this.#path));\n', '']],
+  },
+};
+
+/** Has the module that a mutation names be loaded with the mistake in it. Before anything imports it. */
+export function mutate(name: string): void {
+  const mutation = MUTATIONS[name];
+  if (!mutation) throw new Error(`no such mutation: ${name}; there are: ${Object.keys(MUTATIONS).join(', ')}`);
+  const url = new URL(`../../${mutation.file}`, import.meta.url);
+  let source = readFileSync(url, 'utf8');
+  for (const [text, replacement] of mutation.edits) {
+    if (source.split(text).length !== 2) throw new Error(`${mutation.file} does not have this text once: ${text}`);
+    source = source.replace(text, () => replacement);
+  }
+  registerHooks({
+    load: (loaded, context, nextLoad) => {
+      if (loaded !== url.href) return nextLoad(loaded, context);
+      return { format: 'module-typescript', source, shortCircuit: true };
+    },
+  });
+}

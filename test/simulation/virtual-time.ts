@@ -1,0 +1,99 @@
+import { createRequire, syncBuiltinESMExports } from 'node:module';
+
+const require = createRequire(import.meta.url);
+const realImmediate = setImmediate;
+
+interface Timer {
+  readonly dueMs: number;
+  readonly order: number;
+  readonly fire: () => void;
+}
+
+/**
+ * Time that passes only when {@link VirtualTime.advance} says so, for everything in this process: timers, both clocks, and the
+ * time-outs of signals. What does not wait for time goes on in real turns of the event loop: see {@link VirtualTime.settle}.
+ */
+export class VirtualTime {
+  #nowMs = 1000;
+  #order = 0;
+  readonly #timers = new Set<Timer>();
+
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
+  /** Takes over the clocks and timers of this process, for good. */
+  install(): void {
+    const startedMs = Date.parse('2026-01-01T00:00:00Z');
+    performance.now = () => this.#nowMs;
+    Date.now = () => startedMs + this.#nowMs;
+    const after = (fire: () => void, ms = 0): Timer & { unref(): unknown; ref(): unknown } =>
+      Object.assign(this.#add(fire, ms), { unref: () => undefined, ref: () => undefined });
+    const globals = globalThis as unknown as Record<string, unknown>; // the types of Node's timers are many
+    globals.setTimeout = (fire: (...args: unknown[]) => void, ms?: number, ...args: unknown[]) =>
+      after(() => fire(...args), ms);
+    globals.clearTimeout = (timer?: Timer) => void (timer && this.#timers.delete(timer));
+    AbortSignal.timeout = (ms) => {
+      const controller = new AbortController();
+      this.#add(() => controller.abort(new DOMException('timed out', 'TimeoutError')), ms);
+      return controller.signal;
+    };
+    const promises = require('node:timers/promises') as Record<string, unknown>; // a module that can be written to
+    promises.setTimeout = (ms: number, value?: unknown, options?: { signal?: AbortSignal }) =>
+      new Promise((resolve, reject) => {
+        const { signal } = options ?? {};
+        if (signal?.aborted) {
+          reject(signal.reason);
+          return;
+        }
+        const timer = this.#add(() => {
+          signal?.removeEventListener('abort', onAbort);
+          resolve(value);
+        }, ms);
+        const onAbort = (): void => {
+          this.#timers.delete(timer);
+          reject(signal?.reason);
+        };
+        signal?.addEventListener('abort', onAbort, { once: true });
+      });
+    syncBuiltinESMExports();
+  }
+
+  #add(fire: () => void, ms = 0): Timer {
+    const timer = { dueMs: this.#nowMs + Math.max(Number.isFinite(ms) ? ms : 2 ** 40, 0), order: this.#order++, fire };
+    this.#timers.add(timer);
+    return timer;
+  }
+
+  /** A process died: nothing that it waited for will come. */
+  dropTimers(): void {
+    this.#timers.clear();
+  }
+
+  /** Lets everything run that waits for no time. */
+  async settle(): Promise<void> {
+    for (let turn = 0; turn < 4; turn++) await new Promise<void>((resolve) => realImmediate(resolve));
+  }
+
+  async advance(ms: number): Promise<void> {
+    const untilMs = this.#nowMs + ms;
+    await this.settle();
+    for (let next = this.#next(untilMs); next; next = this.#next(untilMs)) {
+      this.#timers.delete(next);
+      this.#nowMs = Math.max(this.#nowMs, next.dueMs);
+      next.fire();
+      await this.settle();
+    }
+    this.#nowMs = untilMs;
+  }
+
+  #next(untilMs: number): Timer | undefined {
+    let first: Timer | undefined;
+    for (const timer of this.#timers) {
+      if (timer.dueMs > untilMs) continue;
+      if (!first || timer.dueMs < first.dueMs || (timer.dueMs === first.dueMs && timer.order < first.order))
+        first = timer;
+    }
+    return first;
+  }
+}
