@@ -8,7 +8,7 @@ import { frameOffset } from '../sqlite/wal.ts';
 import type { WalIndexHead } from '../sqlite/wal-index.ts';
 import { asDatabaseError } from './database-error.ts';
 import { inspectDatabase } from './inspect.ts';
-import { Discontinuity, Hindered, NotReady } from './interruptions.ts';
+import { Discontinuity, Hindered, NotReady, Replaced } from './interruptions.ts';
 import { L0Maker } from './l0-maker.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
@@ -120,6 +120,7 @@ export class DatabaseCapture {
     if (error instanceof NotReady) {
       this.#detach();
       this.#listener.state({ kind: 'waiting', reason: error.message });
+      if (error instanceof Replaced) return;
       for (const waiter of this.#waiters.splice(0)) waiter.resolve(undefined);
       await this.#waker.wait(this.#settings.monitorIntervalMs);
     } else if (isBusy(error) && this.#follower) {
@@ -259,11 +260,14 @@ export class DatabaseCapture {
 
   #checkStillThere(follower: WalFollower): void {
     const now = performance.now();
-    if (now - this.#lastCheckMs < this.#settings.monitorIntervalMs) return;
+    // Who waits for all commits means those of the database that is there now.
+    if (this.#waiters.length === 0 && now - this.#lastCheckMs < this.#settings.monitorIntervalMs) return;
     this.#lastCheckMs = now;
     if (!this.#identity || !follower.stillThere(this.#identity)) {
       this.#keepLastCommits(follower);
-      throw new NotReady('the database was removed or replaced');
+      throw identify(this.#settings.path)
+        ? new Replaced('the database was replaced by another file')
+        : new NotReady('the database was removed');
     }
     this.#checkNotOverwritten(follower);
     // However sure: a read that stood in the way after all would do so until the next commit.
@@ -400,10 +404,19 @@ export class DatabaseCapture {
     return this.#isIdle(follower) ? monitorIntervalMs : Math.min(ACTIVE_POLL_MS, monitorIntervalMs);
   }
 
+  /** The last commits are those of the database that is there now. */
+  async #attachForTheLast(): Promise<WalFollower> {
+    if (this.#follower && !(this.#identity && this.#follower.stillThere(this.#identity))) {
+      this.#keepLastCommits(this.#follower);
+      this.#detach();
+    }
+    return this.#follower ?? (await this.#attach());
+  }
+
   /** The last look: whatever was committed until now goes into the spool, a first image or a comparison included. */
   async #finalCapture(): Promise<void> {
     try {
-      const follower = this.#follower ?? (await this.#attach());
+      const follower = await this.#attachForTheLast();
       if (this.#suspended !== undefined && !(await this.#resume(follower, this.#suspended))) {
         throw new RivuletError({ code: 'CAPTURE_SUSPENDED', message: `capture is suspended: ${this.#suspended}` });
       }

@@ -303,6 +303,29 @@ describe('when things go wrong', () => {
     await assertEqual({ path, app }, harness);
   });
 
+  for (const how of ['a sync', 'a stop'] as const) {
+    test(`a database that another one was renamed over a moment ago: ${how} means the one that is there`, async (t) => {
+      const setup = await setUp(t);
+      // It would not be looked for by itself.
+      const harness = new CaptureHarness(t, setup.path, { settings: { monitorIntervalMs: 3_600_000 } });
+      await harness.capture.sync();
+      await setup.app.close();
+      const other = `${setup.path}.other`;
+      const maker = await sqliteProcess(t, other);
+      await maker.run('PRAGMA journal_mode=wal; CREATE TABLE another(x); INSERT INTO another VALUES (zeroblob(50000))');
+      await maker.close();
+      for (const suffix of ['-wal', '-shm']) rmSync(setup.path + suffix, { force: true });
+      renameSync(other, setup.path);
+      const app = await sqliteProcess(t, setup.path);
+      if (how === 'a sync') {
+        await harness.capture.sync();
+        await assertEqual({ path: setup.path, app }, harness);
+      }
+      await harness.stop();
+      await assertEqual({ path: setup.path, app }, harness);
+    });
+  }
+
   test('a database that another one is renamed over is compared and followed', async (t) => {
     const setup = await setUp(t);
     const harness = new CaptureHarness(t, setup.path);

@@ -60,9 +60,20 @@ export class VirtualTime {
   }
 
   #add(fire: () => void, ms = 0): Timer {
-    const timer = { dueMs: this.#nowMs + Math.max(Number.isFinite(ms) ? ms : 2 ** 40, 0), order: this.#order++, fire };
+    const timer = {
+      dueMs: this.#nowMs + Math.max(Number.isFinite(ms) ? Math.ceil(ms) : 2 ** 40, 0),
+      order: this.#order++,
+      fire,
+    };
     this.#timers.add(timer);
     return timer;
+  }
+
+  /** A world begins: what happens in it depends on no other. */
+  restart(): void {
+    this.#timers.clear();
+    this.#nowMs = 1000;
+    this.#order = 0;
   }
 
   /** A process died: nothing that it waited for will come. */
