@@ -105,7 +105,9 @@ export class Application {
 
   #look(): State | undefined {
     if (!fs.existsSync(this.path)) return undefined;
-    this.#open.prepare('SELECT 1 FROM sqlite_schema').get(); // recovers the WAL if need be
+    // Recovers the WAL if need be. One that only reads tidies nothing up when it closes.
+    using passerby = this.#connections.length === 0 ? new DatabaseSync(this.path, { readOnly: true }) : undefined;
+    (passerby ?? this.#open).prepare('SELECT 1 FROM sqlite_schema').get();
     const database = fs.readFileSync(this.path);
     const wal = fs.existsSync(`${this.path}-wal`) ? fs.readFileSync(`${this.path}-wal`) : undefined;
     const index = wal && fs.readFileSync(`${this.path}-shm`).subarray(0, WAL_INDEX_HEAD_SIZE);
@@ -132,7 +134,7 @@ export class Application {
       else if (dice < 0.72) this.#checkpoint();
       else if (dice < 0.78) this.#rollBack();
       else if (dice < 0.83) this.#read();
-      else if (dice < 0.87) this.#closeAll();
+      else if (dice < 0.87) this.close();
       else if (dice < 0.9) this.#exec('VACUUM');
       else if (dice < 0.94) this.#schema();
       else this.#large();
@@ -222,15 +224,10 @@ export class Application {
     this.#exec(exists ? `DROP TABLE ${name}` : `CREATE TABLE ${name} AS SELECT * FROM t LIMIT 20`);
   }
 
-  #closeAll(): void {
-    this.closings++;
-    for (const connection of this.#connections.splice(0)) connection.close();
-    this.noteCommit();
-  }
-
-  /** Ends in order. */
+  /** Lets go of the database. Where nobody else has it open, SQLite checkpoints and removes the WAL. */
   close(): void {
-    this.#closeAll();
+    this.closings++;
+    this.noteCommit();
     for (const connection of this.#connections.splice(0)) connection.close();
   }
 
@@ -259,8 +256,7 @@ export class Application {
 
   /** Another database takes this one's place, by a rename. */
   replace(pageSize: number): void {
-    this.#closeAll();
-    for (const connection of this.#connections.splice(0)) connection.close();
+    this.close();
     const other = `${this.path}.new`;
     const connection = this.#opened(other);
     connection.exec(`PRAGMA page_size=${pageSize}; PRAGMA journal_mode=wal; CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB);

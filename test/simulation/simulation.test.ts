@@ -9,7 +9,7 @@ import { MUTATIONS } from './mutations.ts';
  */
 
 const SIMULATE = fileURLToPath(new URL('simulate.ts', import.meta.url));
-const SEEDS = 300;
+const SEEDS = 240;
 const PROCESSES = 2;
 /** Seeds that may be needed to find a mistake; most are found by the first ten. */
 const SEEDS_FOR_A_MISTAKE = 300;

@@ -104,7 +104,8 @@ export class World {
     if (dice < 0.5) this.#applicationActs();
     else if (dice < 0.78) await this.#timePasses();
     else if (dice < 0.82) this.#weatherChanges();
-    else if (dice < 0.88) await (this.#replication ? this.#stop() : this.#start());
+    else if (dice < 0.875) await (this.#replication ? this.#stop() : this.#start());
+    else if (dice < 0.88) await this.#everybodyGoes();
     else if (dice < 0.91) this.#killReplicator();
     else if (dice < 0.93) await this.#losePower();
     else if (dice < 0.945) this.#applicationDies();
@@ -306,6 +307,13 @@ export class World {
     }
     this.#machine.kill();
     await this.#bury('ended');
+  }
+
+  /** The application ends, then the replicator, which is the last to have the database open. */
+  async #everybodyGoes(): Promise<void> {
+    this.#machine.asApplication(() => this.#application.close());
+    this.#say('application lets go');
+    await this.#stop();
   }
 
   async #bury(how: string): Promise<void> {
