@@ -35,7 +35,7 @@ export class Machine {
   #crashAt = Number.POSITIVE_INFINITY;
   readonly #connections = new Set<DatabaseSync>();
   readonly #descriptors = new Map<number, { readonly path: string; readonly file: FileObject | undefined }>();
-  /** By name, now and after a power loss. */
+  /** By name: as they are now, and below as they would be after a power loss. */
   readonly #files = new Map<string, FileObject>();
   readonly #durableFiles = new Map<string, FileObject>();
   readonly #durableFolders = new Set<string>();
@@ -43,7 +43,7 @@ export class Machine {
   between: (sql: string | undefined) => void = () => undefined;
   /** The replicator made a checkpoint, which syncs what it copies. */
   onCheckpoint: () => void = () => undefined;
-  /** Whether file-system events arrive; told of each watch that stands. */
+  /** Whoever watches the WAL right now; call them as file-system events would. */
   readonly watchers = new Set<() => void>();
 
   constructor() {

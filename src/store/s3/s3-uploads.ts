@@ -97,7 +97,6 @@ export class S3Uploads {
       options,
       isLong: true,
     } as const;
-    // All the parts are there: to send them again because this one request failed would be a pity.
     const completed = await this.#retried(action, options, async () => {
       const answer = await this.#connection.text(request, [404]);
       if (answer.status === 404 || saysCompleted(answer.body)) return answer;
