@@ -8,6 +8,7 @@ import { type PutCpu, putCpu } from './put-cpu.ts';
 import { BucketPlace, inBucket, type RequestFigures, requestsOf } from './s3.ts';
 import { type SteadyFigures, type StreamSettings, steadyStream } from './steady.ts';
 import type { Tool } from './tools.ts';
+import { type Pace, type WaitFigures, waits } from './waits.ts';
 
 /** What is measured, and with what. */
 export interface Setting {
@@ -22,6 +23,8 @@ export interface Setting {
   /** For work whose cost does not depend on the size. */
   readonly smallDatabase: string;
   readonly stream: StreamSettings;
+  /** For the sections `waits`. */
+  readonly paces: readonly Pace[];
   /** For work with a bucket. */
   readonly bucketMib: number;
   readonly bucketDatabase: string;
@@ -42,12 +45,15 @@ interface BulkSection {
 }
 
 export type RequestsResult = Readonly<Record<string, RequestFigures>>;
+/** By the name of the pace, and then of the contender. */
+export type WaitsResult = Readonly<Record<string, Readonly<Record<string, WaitFigures>>>>;
 export type CpuResult = Readonly<Record<string, PutCpu>>;
 
 export type Result =
   | BulkSection
   | { readonly kind: 'steady'; readonly by: SteadyResult }
   | { readonly kind: 'requests'; readonly by: RequestsResult }
+  | { readonly kind: 'waits'; readonly by: WaitsResult }
   | { readonly kind: 'cpu'; readonly by: CpuResult }
   /** Not measured: something that it needs is not on this machine. */
   | { readonly kind: 'missing'; readonly what: string };
@@ -58,6 +64,7 @@ export type SectionName =
   | 'increments'
   | 'large'
   | 'stream'
+  | 'waits'
   | 'start'
   | 's3-restore'
   | 's3-requests'
@@ -90,6 +97,11 @@ export const SECTIONS: readonly Section[] = [
     title: ({ stream }) =>
       `Steady stream: ${stream.commitsPerSecond} commits a second for ${stream.seconds} s, default settings`,
     run: runStream,
+  },
+  {
+    name: 'waits',
+    title: () => 'What an application waits for its commits; the run in the middle',
+    run: runWaits,
   },
   { name: 'start', title: () => 'Start-up: restore -if-db-not-exists with the database there', run: runStart },
   {
@@ -178,6 +190,15 @@ async function runStream(setting: Setting): Promise<Result> {
     by[name] = await steadyStream(tool, new Workplace(setting.work, 'stream'), setting.smallDatabase, setting.stream);
   }
   return { kind: 'steady', by };
+}
+
+async function runWaits(setting: Setting): Promise<Result> {
+  const { work, smallDatabase, paces, runs } = setting;
+  const place = (name: string): Workplace => new Workplace(work, name);
+  const by: Record<string, Readonly<Record<string, WaitFigures>>> = {};
+  for (const pace of paces)
+    by[pace.name] = await waits([...tools(setting), undefined], place, smallDatabase, pace, runs);
+  return { kind: 'waits', by };
 }
 
 function runStart(setting: Setting): Promise<Result> {

@@ -3,7 +3,16 @@ import { formatTable } from '../src/cli/format.ts';
 import type { RequestCounts } from './counting-proxy.ts';
 import type { Figures } from './figures.ts';
 import type { Goal } from './goals.ts';
-import type { BulkResult, CpuResult, RequestsResult, Result, Section, Setting, SteadyResult } from './sections.ts';
+import type {
+  BulkResult,
+  CpuResult,
+  RequestsResult,
+  Result,
+  Section,
+  Setting,
+  SteadyResult,
+  WaitsResult,
+} from './sections.ts';
 import type { Tool } from './tools.ts';
 
 const OURS = 'rivulet';
@@ -45,6 +54,8 @@ function rowsOf(result: Exclude<Result, { readonly kind: 'missing' }>, setting: 
       return steadyRows(result.by, setting);
     case 'requests':
       return requestRows(result.by, setting);
+    case 'waits':
+      return waitRows(result.by, setting);
     case 'cpu':
       return cpuRows(result.by);
   }
@@ -114,6 +125,19 @@ function steadyRows(by: SteadyResult, setting: Setting): string[][] {
     'rate',
   ];
   return [header, ...rows];
+}
+
+function waitRows(by: WaitsResult, setting: Setting): string[][] {
+  const ms = (value: number): string => `${value.toFixed(2)} ms`;
+  const rows = Object.entries(by).flatMap(([pace, figures]) =>
+    Object.entries(figures).map(([name, { medianMs, p99Ms, mostMs, commitsPerSecond, cpuMsPerMb }]) => [
+      `${pace}, ${label(name, setting)}`,
+      ...[medianMs, p99Ms, mostMs].map(ms),
+      commitsPerSecond.toFixed(0),
+      cpuMsPerMb === undefined ? '-' : ms(cpuMsPerMb),
+    ]),
+  );
+  return [['', 'p50', 'p99', 'longest', 'rate', 'CPU for a MB of WAL'], ...rows];
 }
 
 function label(name: string, { litestream, sqlite3 }: Setting): string {

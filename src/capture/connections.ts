@@ -1,3 +1,4 @@
+import { fdatasyncSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import { closeForCapture, openForCapture } from '../base/database-files.ts';
@@ -122,6 +123,11 @@ export class DatabaseHandles {
       for (const fd of descriptors) closeForCapture(fd);
       throw error;
     }
+  }
+
+  /** What checkpoints wrote to the database file is on the disk then. */
+  syncDatabase(): void {
+    fdatasyncSync(this.databaseFd);
   }
 
   /** The twin becomes the standing reader, and the reader the twin. */

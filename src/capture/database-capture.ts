@@ -13,20 +13,38 @@ import { L0Maker } from './l0-maker.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
-import { Waker } from './waker.ts';
+import { type Hint, Waker } from './waker.ts';
 import { WalFollower } from './wal-follower.ts';
 import type { WalReader } from './wal-reader.ts';
 
-/** While commits arrive: how often to look, and so how long one read transaction stands at most. */
-const ACTIVE_POLL_MS = 25;
+/**
+ * While commits arrive: how often to look, and so how long one read transaction stands at most; where events of the file
+ * system tell of checkpoints, and where they do not.
+ */
+const POLL_MS = { told: 500, untold: 50 } as const;
+/** The same, when somebody makes a checkpoint: a RESTART or TRUNCATE waits for that transaction, with the write lock in its hands. */
+const CHECKPOINT_POLL_MS = 25;
+/** A WAL that fills quickly is looked at before it is due, but not more often than this. */
+const LEAST_POLL_MS = 2;
+/**
+ * Part of `min-checkpoint-page-count` from which a handover is tried: SQLite's own automatic checkpoints begin at the same number
+ * of pages by default, and whoever commits then waits for them.
+ */
+const HANDOVER_AT = 0.75;
 /** Without commits for this long, the WAL is backfilled and the reader rests on read-lock 0. */
 const QUIET_MS = 400;
 /** Without commits for this long, wait for a file-system event instead of looking every {@link ACTIVE_POLL_MS}. */
 const IDLE_MS = 1000;
 /** Part of the sync interval after which a file is cut: the rest is for writing and storing it. */
 const CUT_AT = 0.95;
-/** Pause after a handover that another reader kept from being complete. */
-const BLOCKED_HANDOVER_PAUSE_MS = 1000;
+/** Between two handovers, however fast the WAL fills: each costs whoever commits just then some milliseconds. */
+const HANDOVER_PAUSE_MS = 250;
+/** Pauses after handovers into which writers did not let us. */
+const BUSY_HANDOVER_PAUSE_MS = { first: 2, most: 50 } as const;
+/** Pauses after handovers that another reader kept from being complete. */
+const BLOCKED_HANDOVER_PAUSE_MS = { first: 50, most: 1000 } as const;
+/** Longest time for which commits are gathered while the file before is on its way to the store, where they are wanted sooner. */
+const GATHER_MS = 1000;
 /** Pauses between tries after an error. */
 const RETRY_MS = { first: 500, most: 60_000 } as const;
 /** Nothing can be captured any more, and trying again would not help. */
@@ -50,7 +68,7 @@ export class DatabaseCapture {
   readonly #listener: CaptureListener;
   readonly #log: Logger;
   readonly #maker: L0Maker;
-  readonly #waker: Waker;
+  readonly #waker = new Waker();
   readonly #retry = new Backoff(RETRY_MS.first, RETRY_MS.most);
   readonly #waiters: Waiter[] = [];
   #follower: WalFollower | undefined;
@@ -61,6 +79,10 @@ export class DatabaseCapture {
   #lastCheckMs = Number.NEGATIVE_INFINITY;
   #lastHandoverMs = Number.NEGATIVE_INFINITY;
   #handoverNotBeforeMs = 0;
+  readonly #busyPause = new Backoff(BUSY_HANDOVER_PAUSE_MS.first, BUSY_HANDOVER_PAUSE_MS.most);
+  readonly #blockedPause = new Backoff(BLOCKED_HANDOVER_PAUSE_MS.first, BLOCKED_HANDOVER_PAUSE_MS.most);
+  /** What was captured when, and what came in each ms before that. */
+  #pace = { frames: 0, atMs: 0, framesAMs: 0 };
   #checkpointFailure: string | undefined;
 
   constructor(settings: CaptureSettings, start: StartingPoint, listener: CaptureListener, log: Logger) {
@@ -68,7 +90,6 @@ export class DatabaseCapture {
     this.#listener = listener;
     this.#log = log;
     this.#maker = new L0Maker(settings, start, listener, log);
-    this.#waker = new Waker(`${settings.path}-wal`);
   }
 
   /** Runs until {@link stop}; the last commits are then in the spool. Throws when they could not be put there. */
@@ -94,7 +115,7 @@ export class DatabaseCapture {
   /** Says that a file is in the store: its room in the spool is given back. */
   stored(file: SpooledFile): void {
     this.#maker.stored(file);
-    if (this.#suspended !== undefined) this.#waker.wake();
+    if (this.#suspended !== undefined || this.#settings.syncIntervalMs < GATHER_MS) this.#waker.wake();
   }
 
   /** `hasRoom`: the store takes files, so the last commits may go into the spool although it is past its cap. */
@@ -109,8 +130,7 @@ export class DatabaseCapture {
       const follower = this.#follower ?? (await this.#attach());
       await this.#look(follower);
       this.#retry.reset();
-      const changed = () => !follower.isCaught(follower.head());
-      await this.#waker.wait(this.#waitMs(follower), this.#isIdle(follower) ? changed : undefined);
+      await this.#wait(follower);
     } catch (error) {
       await this.#recover(error);
     }
@@ -124,7 +144,7 @@ export class DatabaseCapture {
       for (const waiter of this.#waiters.splice(0)) waiter.resolve(undefined);
       await this.#waker.wait(this.#settings.monitorIntervalMs);
     } else if (isBusy(error) && this.#follower) {
-      await this.#waker.wait(ACTIVE_POLL_MS);
+      await this.#waker.wait(POLL_MS.untold);
     } else {
       const told = asDatabaseError(error, this.#settings);
       if (hasCode(error, OVERWRITTEN)) {
@@ -244,6 +264,7 @@ export class DatabaseCapture {
     if (this.#suspended !== undefined && !(await this.#resume(follower, this.#suspended))) return;
     try {
       this.#moveIfDue(follower);
+      this.#notePace(follower);
       this.#cutIfDue(follower);
       this.#checkpointIfDue(follower);
     } catch (error) {
@@ -308,10 +329,26 @@ export class DatabaseCapture {
     if (!follower.isCaught(head) || (head.backfilled === head.mxFrame && !follower.restsSurely)) follower.move();
   }
 
+  #notePace({ framesTaken: frames }: WalFollower): void {
+    const atMs = performance.now();
+    const pastMs = atMs - this.#pace.atMs;
+    if (pastMs <= 0) return;
+    // A writer that paused for a moment goes on as before.
+    const framesAMs = Math.max((frames - this.#pace.frames) / pastMs, this.#pace.framesAMs / 2);
+    this.#pace = { frames, atMs, framesAMs };
+  }
+
   #cutIfDue(follower: WalFollower): void {
     if (follower.pending.count === 0) return;
-    const due = performance.now() - this.#maker.lastMs >= this.#settings.syncIntervalMs * CUT_AT;
-    if (due || this.#waiters.length > 0) this.#cut(follower);
+    if (this.#msUntilCut <= 0 || this.#waiters.length > 0) this.#cut(follower);
+  }
+
+  /** While a file is being stored, what comes in is gathered for the next one. */
+  get #msUntilCut(): number {
+    const intervalMs = this.#maker.isStored
+      ? this.#settings.syncIntervalMs
+      : Math.max(this.#settings.syncIntervalMs, GATHER_MS);
+    return this.#maker.lastMs + intervalMs * CUT_AT - performance.now();
   }
 
   #cut(follower: WalFollower): void {
@@ -323,17 +360,20 @@ export class DatabaseCapture {
   #checkpointIfDue(follower: WalFollower): void {
     const now = performance.now();
     if (now < this.#handoverNotBeforeMs || follower.rests) return;
-    const { minCheckpointPages, checkpointIntervalMs, truncatePages } = this.#settings;
-    const head = follower.head();
+    const { checkpointIntervalMs, truncatePages } = this.#settings;
     const quiet = now - follower.lastFrameMs >= QUIET_MS;
-    const large = head.mxFrame >= minCheckpointPages;
+    const large = follower.cursor.frames >= this.#pagesDue;
     const late = checkpointIntervalMs > 0 && now - this.#lastHandoverMs >= checkpointIntervalMs;
     if (!quiet && !large && !late) return;
     const outcome = follower.handOver();
     this.#sayCheckpointFailure(follower.checkpointFailure);
-    // Another reader is in the way: carry on, and try again later.
-    if (outcome === 'blocked') this.#handoverNotBeforeMs = now + BLOCKED_HANDOVER_PAUSE_MS;
+    // Not now: carry on, and try again later.
+    if (outcome === 'busy') this.#handoverNotBeforeMs = now + this.#busyPause.next();
+    if (outcome === 'blocked') this.#handoverNotBeforeMs = now + this.#blockedPause.next();
     if (outcome !== 'done') return;
+    this.#handoverNotBeforeMs = now + HANDOVER_PAUSE_MS;
+    this.#busyPause.reset();
+    this.#blockedPause.reset();
     this.#lastHandoverMs = now;
     const limit = frameOffset(truncatePages, follower.pageSize);
     if (truncatePages > 0 && follower.walFileBytes >= limit) {
@@ -394,14 +434,50 @@ export class DatabaseCapture {
     return this.#suspended === undefined && quiet && restsSurely;
   }
 
-  #waitMs(follower: WalFollower): number {
-    const { monitorIntervalMs, syncIntervalMs } = this.#settings;
-    if (this.#suspended !== undefined) return monitorIntervalMs;
-    if (follower.pending.count > 0) {
-      const due = this.#maker.lastMs + syncIntervalMs * CUT_AT - performance.now();
-      return Math.max(1, Math.min(due, ACTIVE_POLL_MS));
+  async #wait(follower: WalFollower): Promise<void> {
+    const { path, monitorIntervalMs, syncIntervalMs } = this.#settings;
+    if (this.#suspended !== undefined) {
+      await this.#waker.wait(monitorIntervalMs);
+      return;
     }
-    return this.#isIdle(follower) ? monitorIntervalMs : Math.min(ACTIVE_POLL_MS, monitorIntervalMs);
+    const commit = (afterMs: number): Hint => ({
+      path: `${path}-wal`,
+      afterMs,
+      changed: () => !follower.isCaught(follower.head()),
+    });
+    if (this.#isIdle(follower)) {
+      await this.#waker.wait(monitorIntervalMs, commit(0));
+      return;
+    }
+    const ms = Math.min(this.#msUntilLook(follower), monitorIntervalMs);
+    // Whoever wants commits to be stored this soon is told of each.
+    if (syncIntervalMs < POLL_MS.untold) await this.#waker.wait(ms, commit(0));
+    // On read-lock 0 we keep all checkpoints from the first commit on; in any other place from what comes after it, and what
+    // comes before is written to the database file first.
+    else if (follower.mayRest) await this.#waker.wait(ms, commit(CHECKPOINT_POLL_MS));
+    else await this.#waker.wait(ms, { path, afterMs: CHECKPOINT_POLL_MS });
+  }
+
+  /** Until there will be something to do, at the pace of the last frames. */
+  #msUntilLook(follower: WalFollower): number {
+    const now = performance.now();
+    const { framesAMs } = this.#pace;
+    const mostMs = this.#waker.isTold ? POLL_MS.told : POLL_MS.untold;
+    if (follower.rests && !follower.restsSurely) return CHECKPOINT_POLL_MS;
+    const framesLeft = Math.max(0, this.#pagesDue - follower.cursor.frames);
+    const untilDueMs = framesAMs > 0 ? framesLeft / framesAMs : mostMs;
+    const untilQuietMs = follower.lastFrameMs + QUIET_MS - now;
+    const untilHandoverMs = Math.max(
+      Math.min(untilDueMs, untilQuietMs),
+      this.#handoverNotBeforeMs - now,
+      LEAST_POLL_MS,
+    );
+    const untilCutMs = follower.pending.count > 0 ? Math.max(this.#msUntilCut, 1) : mostMs;
+    return Math.min(follower.rests ? mostMs : untilHandoverMs, untilCutMs, mostMs);
+  }
+
+  get #pagesDue(): number {
+    return Math.max(1, Math.floor(this.#settings.minCheckpointPages * HANDOVER_AT));
   }
 
   /** The last commits are those of the database that is there now. */

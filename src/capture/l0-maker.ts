@@ -51,6 +51,8 @@ export class L0Maker {
   #unstoredBytes: number;
   /** The newest file that is known to be stored, of those made since the start. */
   #storedTxid = 0n;
+  /** The newest file that was made since the start. */
+  #madeTxid = 0n;
   #lastMs = 0;
 
   constructor(
@@ -77,6 +79,11 @@ export class L0Maker {
 
   get unstoredBytes(): number {
     return this.#unstoredBytes;
+  }
+
+  /** Every file is in the store. */
+  get isStored(): boolean {
+    return this.#storedTxid >= this.#madeTxid && this.#unstoredBytes === 0;
   }
 
   /** Pages of the database as the replica has it. */
@@ -298,6 +305,7 @@ export class L0Maker {
       this.#log.log('warn', 'the local state was not saved', { error: messageOf(error), txid: formatTxid(file.txid) });
     }
     this.#position = position;
+    this.#madeTxid = file.txid;
     follower.markStored();
     this.#lastMs = performance.now();
     this.#unstoredBytes += cappedBytes(file);

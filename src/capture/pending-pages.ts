@@ -1,5 +1,6 @@
 import { kernel, type Region } from '../kernel/kernel.ts';
 import { PageTable } from './page-table.ts';
+import type { FrameBatch } from './wal-reader.ts';
 
 /** Page versions that one capture keeps in memory between two L0 files, in bytes. */
 export const PENDING_BYTES = 8 * 1024 * 1024;
@@ -17,6 +18,8 @@ export class PendingPages {
   readonly #slots: number;
   /** Slot, or the number of slots plus the frame. */
   readonly #where: PageTable;
+  /** Slots to fill, and from which frame of the batch. */
+  readonly #toCopy = new Map<number, number>();
   #memory: Region | undefined;
   #used = 0;
   #frames = 0;
@@ -37,18 +40,29 @@ export class PendingPages {
     return this.#frames > 0;
   }
 
-  /** Takes a committed page version from WAL frame `frame`. */
-  put(pgno: number, page: Uint8Array, frame: number): void {
-    const before = this.#where.get(pgno);
-    if (before !== undefined && before < this.#slots) {
-      this.#write(before, page);
-    } else if (before === undefined && this.#used < this.#slots) {
-      this.#write(this.#used, page);
-      this.#where.set(pgno, this.#used++);
-    } else {
-      if (before === undefined) this.#frames++;
-      this.#where.set(pgno, this.#slots + frame);
+  /**
+   * Takes the page version in frame `i` of a batch, of which only the last one of its page is copied: call {@link copy}
+   * before the batch is gone.
+   */
+  put(batch: FrameBatch, i: number): void {
+    const pgno = batch.pgno(i);
+    let at = this.#where.get(pgno);
+    if (at === undefined && this.#used < this.#slots) {
+      at = this.#used++;
+      this.#where.set(pgno, at);
     }
+    if (at !== undefined && at < this.#slots) {
+      this.#toCopy.set(at, i);
+      return;
+    }
+    if (at === undefined) this.#frames++;
+    this.#where.set(pgno, this.#slots + batch.first + i);
+  }
+
+  /** Copies what was put from this batch. */
+  copy(batch: FrameBatch): void {
+    for (const [slot, i] of this.#toCopy) this.slot(slot).set(batch.page(i));
+    this.#toCopy.clear();
   }
 
   has(pgno: number): boolean {
@@ -72,6 +86,7 @@ export class PendingPages {
   }
 
   clear(): void {
+    this.#toCopy.clear();
     this.#where.clear();
     this.#used = 0;
     this.#frames = 0;
@@ -82,10 +97,6 @@ export class PendingPages {
     this.clear();
     this.#memory?.[Symbol.dispose]();
     this.#memory = undefined;
-  }
-
-  #write(slot: number, page: Uint8Array): void {
-    this.#region().bytes.set(page, slot * this.#pageSize);
   }
 
   #region(): Region {

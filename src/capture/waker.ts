@@ -1,17 +1,27 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
+/** A file whose events end a wait. */
+export interface Hint {
+  readonly path: string;
+  /** Not before this, however early the event comes. */
+  readonly afterMs: number;
+  /** Asked once the watch stands: what happened before it is no event any more. */
+  changed?(): boolean;
+}
+
 /**
- * Waits for something to look at: a call of {@link wake}, a file-system event for the WAL, or the time. Events are only a
- * hint: they get lost on some mounts, and the time comes anyway.
+ * Waits for something to look at: a call of {@link wake}, a file-system event, or the time. Events are only a hint: they
+ * get lost on some mounts, and the time comes anyway.
  */
 export class Waker {
-  readonly #walPath: string;
   #resolve: (() => void) | undefined;
   #woken = false;
+  #isTold = false;
 
-  constructor(walPath: string) {
-    this.#walPath = walPath;
+  /** Events come here: there was one. */
+  get isTold(): boolean {
+    return this.#isTold;
   }
 
   wake(): void {
@@ -19,15 +29,18 @@ export class Waker {
     this.#resolve?.();
   }
 
-  /**
-   * Waits up to `ms`. With `changed`, an event for the WAL ends the wait as well, and `changed` is asked once more after
-   * the watch stands; without it the events of a busy WAL cost nothing.
-   */
-  async wait(ms: number, changed?: () => boolean): Promise<void> {
-    const watcher = changed && !this.#woken ? this.#watch() : undefined;
+  /** Waits up to `ms`. */
+  async wait(ms: number, hint?: Hint): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
+    let hinted: NodeJS.Timeout | undefined;
+    const sinceMs = performance.now();
+    const happened = (): void => {
+      hinted ??= setTimeout(() => this.wake(), Math.max(0, (hint?.afterMs ?? 0) - (performance.now() - sinceMs)));
+    };
+    const watcher = hint && !this.#woken ? this.#watch(hint.path, happened) : undefined;
     try {
-      if (this.#woken || (watcher && changed?.())) {
+      if (hint?.changed?.()) happened();
+      if (this.#woken) {
         await nextTurn(); // never a loop that keeps other work from its turn
         return;
       }
@@ -37,16 +50,20 @@ export class Waker {
       });
     } finally {
       clearTimeout(timer);
+      clearTimeout(hinted);
       watcher?.close();
       this.#resolve = undefined;
       this.#woken = false;
     }
   }
 
-  #watch(): FSWatcher | undefined {
+  #watch(path: string, happened: () => void): FSWatcher | undefined {
     try {
-      const watcher = watch(this.#walPath, () => this.wake());
-      watcher.on('error', () => this.wake());
+      const watcher = watch(path, () => {
+        this.#isTold = true;
+        happened();
+      });
+      watcher.on('error', happened);
       return watcher;
     } catch {
       return undefined; // no events here (no file, no watches left): the time alone has to do

@@ -21,9 +21,16 @@ const TRUNCATE_PATIENCE_MS = 5;
 const EXACT_READ_TRIES = 1000;
 /** Frames that may still have to be copied while writers are held up, in bytes. More: let them go on and copy first. */
 const BARRIER_COPY_BYTES = 1024 * 1024;
+/** Checkpoints beside writers before they are held up for the last one; each leaves it less to do. */
+const APPROACHES = 4;
+/** Only one checkpoint at a time: how long ours waits for somebody else's, beside writers and while they are held up. */
+const CHECKPOINT_PATIENCE_MS = { beside: 1, barrier: 5 } as const;
+const CHECKPOINT_PAUSE_MS = 0.2;
 
 /** Read transactions that begin one after the other at rest before it counts as sure that one got read-lock 0. */
 const SURE_READS = 3;
+
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 export interface FollowerSettings {
   /** Bytes a page. */
@@ -71,6 +78,7 @@ export class WalFollower {
   /** Read transactions begun in a row in that state. */
   #restingReads = 0;
   #lastFrameMs = Number.NEGATIVE_INFINITY;
+  #framesTaken = 0;
   #patienceMs: number = BARRIER_PATIENCE_MS.first;
 
   /** Opens the database. Throws NotReady while it is busy. */
@@ -122,8 +130,18 @@ export class WalFollower {
     return this.#lastFrameMs;
   }
 
+  /** Frames that were captured so far. */
+  get framesTaken(): number {
+    return this.#framesTaken;
+  }
+
   get databaseFd(): number {
     return this.#handles.databaseFd;
+  }
+
+  /** The standing read may be on read-lock 0: no checkpoint gets anywhere while it is. */
+  get mayRest(): boolean {
+    return this.#restartable;
   }
 
   /** The standing read rests where the application can restart and truncate the WAL at once. */
@@ -356,17 +374,21 @@ export class WalFollower {
   #take(wal: WalReader, next: WalCursor): void {
     const { maxPendingBytes } = this.#settings;
     this.#noteRestartable(false);
+    this.#framesTaken += wal.count;
     for (let i = 0; i < wal.count; i++) {
-      this.pending.put(wal.pgno(i), wal.page(i), wal.first + i);
+      this.pending.put(wal, i);
       this.#pendingBytes += frameSize(this.pageSize);
       const commit = wal.commit(i);
       if (commit === 0) continue;
       const shrinks = commit < this.#commit;
       this.#commit = commit;
-      this.#cursor = { salts: next.salts, frames: wal.first + i + 1, sums: wal.sums(i) };
       // A shrink ends a file: pages beyond it that come back later must be stored anew, not found in an older file.
-      if (shrinks || (maxPendingBytes > 0 && this.#pendingBytes >= maxPendingBytes)) this.#listener.cut(wal);
+      if (!shrinks && (maxPendingBytes === 0 || this.#pendingBytes < maxPendingBytes)) continue;
+      this.pending.copy(wal);
+      this.#cursor = { salts: next.salts, frames: wal.first + i + 1, sums: wal.sums(i) };
+      this.#listener.cut(wal);
     }
+    this.pending.copy(wal);
     this.#cursor = next;
   }
 
@@ -374,11 +396,13 @@ export class WalFollower {
 
   /**
    * Hands the whole WAL to the database file, so that the next writer can restart it, without a moment in which a commit
-   * could slip by. Returns true when the WAL was backfilled completely: `blocked` when another reader is in the way,
-   * `busy` when writers did not let us in.
+   * could slip by: `blocked` when another reader is in the way, `busy` when writers, or somebody else's checkpoint, did not let us in.
    */
   handOver(): 'done' | 'blocked' | 'busy' {
-    const { reader, checkpointer, barrier } = this.#handlesAfterMove();
+    const reached = this.#approach();
+    if (reached !== 'close') return reached;
+    const { reader, barrier } = this.#handles;
+    let isDone = false;
     // 3: the barrier. Later than this, and a commit could fall between the copy and the checkpoint.
     if (!this.#takeBarrier()) return 'busy';
     const since = performance.now();
@@ -388,7 +412,7 @@ export class WalFollower {
       this.capture();
       // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
       reader.end();
-      this.#checkpointFailure = checkpointer.checkpoint('PASSIVE').failure;
+      isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.barrier);
       // 5: begun while the WAL is fully backfilled, the read gets read-lock 0. It must begin before the barrier falls:
       // otherwise a writer could restart the WAL, commit, and have that commit checkpointed away before we look.
       reader.beginRead();
@@ -401,18 +425,41 @@ export class WalFollower {
       barrier.end();
       this.#listener.barrier(performance.now() - since);
     }
-    return this.#restartable ? 'done' : 'blocked';
+    if (this.#restartable) return 'done';
+    return isDone ? 'blocked' : 'busy';
   }
 
   /**
-   * Steps 1 and 2: while writers go on, copy what there is, move the reader to the newest commit, and backfill up to it.
-   * Without this the barrier would have to stand through all of the copying and syncing.
+   * Steps 1 and 2, again and again while writers go on: copy what there is, move the reader to the newest commit, and backfill
+   * up to it. Each time less comes in meanwhile. Where nothing does, the read that begins then has read-lock 0: the WAL is
+   * handed over (`done`), and nobody was held up. Otherwise it is `close` to that, or another reader is in the way.
    */
-  #handlesAfterMove(): DatabaseHandles {
+  #approach(): 'done' | 'close' | 'blocked' {
     this.move();
-    this.#handles.checkpointer.checkpoint('PASSIVE');
-    this.move();
-    return this.#handles;
+    // A transaction that comes and goes stands in the way of one checkpoint or another, but not of all at the same frame.
+    let isBlocked = true;
+    let stoppedAt: number | undefined;
+    for (let i = 0; i < APPROACHES && !this.#restartable; i++) {
+      const { frames } = this.#cursor;
+      const isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside);
+      const { backfilled } = this.head();
+      if (!isDone || backfilled === frames || backfilled !== (stoppedAt ?? backfilled)) isBlocked = false;
+      stoppedAt = backfilled;
+      // SQLite syncs the database only at the end of the WAL: it would do so behind the barrier, for all of these pages.
+      if (backfilled < this.head().mxFrame) this.#handles.syncDatabase();
+      this.move();
+    }
+    if (this.#restartable) return 'done';
+    return isBlocked ? 'blocked' : 'close';
+  }
+
+  /** False when it could not be tried: somebody else makes one all the time, or the disk does not take it. */
+  #checkpoint(patienceMs: number): boolean {
+    for (const untilMs = performance.now() + patienceMs; ; pause(CHECKPOINT_PAUSE_MS)) {
+      const { busy, failure } = this.#handles.checkpointer.checkpoint('PASSIVE');
+      this.#checkpointFailure = failure;
+      if (!busy || failure !== undefined || performance.now() >= untilMs) return !busy;
+    }
   }
 
   #uncopiedBytes(): number {
@@ -486,4 +533,9 @@ export class WalFollower {
     const bytes = Buffer.from(this.#cursor.salts);
     return { salt1: bytes.readUInt32BE(0), salt2: bytes.readUInt32BE(4) };
   }
+}
+
+/** Blocks the thread, as waiting for a lock in SQLite does. */
+function pause(ms: number): void {
+  Atomics.wait(PAUSE, 0, 0, ms);
 }

@@ -12,7 +12,7 @@ import {
 } from '../sqlite/wal.ts';
 
 /** Bytes of WAL that are read at once. */
-const READ_BYTES = 1024 * 1024;
+const READ_BYTES = 256 * 1024;
 
 /** Frames read from the WAL, proven by salts and checksum chain; valid until the next read. */
 export interface FrameBatch {
