@@ -3,12 +3,14 @@ import { registerMemory } from '../base/database-files.ts';
 import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Txid } from '../base/types.ts';
+import { CaptureGauges } from './gauges.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import { type Report, type Request, receiveError, receiveState } from './messages.ts';
 import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
 
 /** A capture that runs in the capture thread. */
 export interface CaptureHandle {
+  readonly gauges: CaptureGauges;
   /** Resolves once everything committed before the call is in the spool; undefined while there is no database. */
   sync(): Promise<Txid | undefined>;
   /** Says that a spooled file is in the store. */
@@ -65,8 +67,10 @@ export class CaptureThread {
     const entry: Entry = { listener, logger, tickets: new Map(), stopped: Promise.withResolvers<void>() };
     entry.stopped.promise.catch(() => undefined); // whoever calls stop() hears of it
     this.#entries.set(id, entry);
-    this.#send({ kind: 'open', id, settings, start });
+    const gauges = new CaptureGauges();
+    this.#send({ kind: 'open', id, settings, start, gauges: gauges.memory });
     return {
+      gauges,
       sync: () => this.#sync(id, entry),
       stored: (file) => this.#send({ kind: 'stored', id, file }),
       ended: entry.stopped.promise,
@@ -121,9 +125,6 @@ export class CaptureThread {
         break;
       case 'progress':
         entry.listener.progress(message.doneBytes, message.totalBytes);
-        break;
-      case 'barrier':
-        entry.listener.barrier(message.ms);
         break;
       case 'synced':
         this.#take(entry, message.ticket)?.resolve(message.txid);

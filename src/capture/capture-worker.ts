@@ -6,6 +6,7 @@ import type { LogFields, Logger, LogLevel } from '../base/log.ts';
 import { endSpareThread, startSpareThread } from '../ltx/encode-pool.ts';
 import { DatabaseCapture } from './database-capture.ts';
 import { asDatabaseError } from './database-error.ts';
+import { CaptureGauges } from './gauges.ts';
 import { type Report, type Request, sendError, sendState } from './messages.ts';
 import type { CaptureListener } from './options.ts';
 
@@ -36,7 +37,6 @@ function listenerOf(id: number): CaptureListener {
       report({ kind: 'spooled', id, file });
     },
     progress: (doneBytes, totalBytes) => report({ kind: 'progress', id, doneBytes, totalBytes }),
-    barrier: (ms) => report({ kind: 'barrier', id, ms }),
   };
 }
 
@@ -45,7 +45,7 @@ function open(request: Extract<Request, { kind: 'open' }>): void {
   const listener = listenerOf(id);
   let capture: DatabaseCapture;
   try {
-    capture = new DatabaseCapture(settings, start, listener, loggerOf(id));
+    capture = new DatabaseCapture(settings, start, listener, loggerOf(id), new CaptureGauges(request.gauges));
   } catch (cause) {
     const error = asDatabaseError(cause, settings);
     listener.state({ kind: 'failed', error });

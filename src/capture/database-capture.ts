@@ -7,6 +7,7 @@ import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
 import type { WalIndexHead } from '../sqlite/wal-index.ts';
 import { asDatabaseError } from './database-error.ts';
+import { CaptureGauges } from './gauges.ts';
 import { inspectDatabase } from './inspect.ts';
 import { Discontinuity, Hindered, NotReady, Replaced } from './interruptions.ts';
 import { L0Maker } from './l0-maker.ts';
@@ -16,6 +17,7 @@ import type { SnapshotReader } from './snapshot-reader.ts';
 import { type Hint, Waker } from './waker.ts';
 import { WalFollower } from './wal-follower.ts';
 import type { WalReader } from './wal-reader.ts';
+import { WalWatch } from './wal-watch.ts';
 
 /**
  * While commits arrive: how often to look, and so how long one read transaction stands at most; where events of the file
@@ -39,6 +41,8 @@ const IDLE_MS = 1000;
 const CUT_AT = 0.95;
 /** Between two handovers, however fast the WAL fills: each costs whoever commits just then some milliseconds. */
 const HANDOVER_PAUSE_MS = 250;
+/** Part of `truncate-page-n` from which that is not waited for. */
+const URGENT_AT = 0.5;
 /** Pauses after handovers into which writers did not let us. */
 const BUSY_HANDOVER_PAUSE_MS = { first: 2, most: 50 } as const;
 /** Pauses after handovers that another reader kept from being complete. */
@@ -68,6 +72,8 @@ export class DatabaseCapture {
   readonly #listener: CaptureListener;
   readonly #log: Logger;
   readonly #maker: L0Maker;
+  readonly #gauges: CaptureGauges;
+  readonly #walWatch: WalWatch;
   readonly #waker = new Waker();
   readonly #retry = new Backoff(RETRY_MS.first, RETRY_MS.most);
   readonly #waiters: Waiter[] = [];
@@ -78,17 +84,27 @@ export class DatabaseCapture {
   #suspended: string | undefined;
   #lastCheckMs = Number.NEGATIVE_INFINITY;
   #lastHandoverMs = Number.NEGATIVE_INFINITY;
+  /** After one that was refused, and after one that was not. */
   #handoverNotBeforeMs = 0;
+  #nextHandoverMs = 0;
   readonly #busyPause = new Backoff(BUSY_HANDOVER_PAUSE_MS.first, BUSY_HANDOVER_PAUSE_MS.most);
   readonly #blockedPause = new Backoff(BLOCKED_HANDOVER_PAUSE_MS.first, BLOCKED_HANDOVER_PAUSE_MS.most);
   /** What was captured when, and what came in each ms before that. */
   #pace = { frames: 0, atMs: 0, framesAMs: 0 };
   #checkpointFailure: string | undefined;
 
-  constructor(settings: CaptureSettings, start: StartingPoint, listener: CaptureListener, log: Logger) {
+  constructor(
+    settings: CaptureSettings,
+    start: StartingPoint,
+    listener: CaptureListener,
+    log: Logger,
+    gauges = new CaptureGauges(),
+  ) {
+    this.#gauges = gauges;
     this.#settings = settings;
     this.#listener = listener;
     this.#log = log;
+    this.#walWatch = new WalWatch(log, gauges, settings.minCheckpointPages);
     this.#maker = new L0Maker(settings, start, listener, log);
   }
 
@@ -187,10 +203,8 @@ export class DatabaseCapture {
     const follower = new WalFollower(
       path,
       { pageSize, scratchFolder: metaPath, busyTimeoutMs, maxPendingBytes: maxSyncWalBytes },
-      {
-        cut: (wal) => this.#maker.increment(follower, wal),
-        barrier: (ms) => this.#listener.barrier(ms),
-      },
+      { cut: (wal) => this.#maker.increment(follower, wal) },
+      this.#gauges,
     );
     this.#follower = follower;
     this.#lastCheckMs = performance.now();
@@ -228,7 +242,9 @@ export class DatabaseCapture {
   async #compare(follower: WalFollower, head: WalIndexHead): Promise<void> {
     using wal = follower.openWal();
     using snapshot = this.#stand(follower, head, wal);
+    const { frames } = follower.cursor;
     await this.#maker.compare(follower, snapshot);
+    this.#walWatch.compared(follower, frames);
   }
 
   #stand(follower: WalFollower, head: WalIndexHead, wal: WalReader): SnapshotReader {
@@ -267,6 +283,7 @@ export class DatabaseCapture {
       this.#notePace(follower);
       this.#cutIfDue(follower);
       this.#checkpointIfDue(follower);
+      this.#walWatch.look(follower);
     } catch (error) {
       if (!(error instanceof Discontinuity)) throw error;
       this.#log.log('info', 'comparing the database with the replica', { reason: error.message });
@@ -360,6 +377,7 @@ export class DatabaseCapture {
   #checkpointIfDue(follower: WalFollower): void {
     const now = performance.now();
     if (now < this.#handoverNotBeforeMs || follower.rests) return;
+    if (now < this.#nextHandoverMs && follower.cursor.frames < this.#pagesUrgent) return;
     const { checkpointIntervalMs, truncatePages } = this.#settings;
     const quiet = now - follower.lastFrameMs >= QUIET_MS;
     const large = follower.cursor.frames >= this.#pagesDue;
@@ -367,11 +385,12 @@ export class DatabaseCapture {
     if (!quiet && !large && !late) return;
     const outcome = follower.handOver();
     this.#sayCheckpointFailure(follower.checkpointFailure);
+    this.#walWatch.tried(outcome, follower);
     // Not now: carry on, and try again later.
     if (outcome === 'busy') this.#handoverNotBeforeMs = now + this.#busyPause.next();
     if (outcome === 'blocked') this.#handoverNotBeforeMs = now + this.#blockedPause.next();
     if (outcome !== 'done') return;
-    this.#handoverNotBeforeMs = now + HANDOVER_PAUSE_MS;
+    this.#nextHandoverMs = now + HANDOVER_PAUSE_MS;
     this.#busyPause.reset();
     this.#blockedPause.reset();
     this.#lastHandoverMs = now;
@@ -460,24 +479,30 @@ export class DatabaseCapture {
 
   /** Until there will be something to do, at the pace of the last frames. */
   #msUntilLook(follower: WalFollower): number {
+    const mostMs = this.#waker.isTold ? POLL_MS.told : POLL_MS.untold;
+    const untilCutMs = follower.pending.count > 0 ? Math.max(this.#msUntilCut, 1) : mostMs;
+    if (follower.rests) return Math.min(follower.restsSurely ? mostMs : CHECKPOINT_POLL_MS, untilCutMs);
+    return Math.min(Math.max(this.#msUntilHandover(follower), LEAST_POLL_MS), untilCutMs, mostMs);
+  }
+
+  #msUntilHandover(follower: WalFollower): number {
     const now = performance.now();
     const { framesAMs } = this.#pace;
-    const mostMs = this.#waker.isTold ? POLL_MS.told : POLL_MS.untold;
-    if (follower.rests && !follower.restsSurely) return CHECKPOINT_POLL_MS;
-    const framesLeft = Math.max(0, this.#pagesDue - follower.cursor.frames);
-    const untilDueMs = framesAMs > 0 ? framesLeft / framesAMs : mostMs;
-    const untilQuietMs = follower.lastFrameMs + QUIET_MS - now;
-    const untilHandoverMs = Math.max(
-      Math.min(untilDueMs, untilQuietMs),
-      this.#handoverNotBeforeMs - now,
-      LEAST_POLL_MS,
-    );
-    const untilCutMs = follower.pending.count > 0 ? Math.max(this.#msUntilCut, 1) : mostMs;
-    return Math.min(follower.rests ? mostMs : untilHandoverMs, untilCutMs, mostMs);
+    const msUntil = (pages: number): number =>
+      framesAMs > 0 ? Math.max(0, pages - follower.cursor.frames) / framesAMs : Number.POSITIVE_INFINITY;
+    const untilDueMs = Math.min(msUntil(this.#pagesDue), follower.lastFrameMs + QUIET_MS - now);
+    const untilNextMs = Math.min(msUntil(this.#pagesUrgent), this.#nextHandoverMs - now);
+    return Math.max(untilDueMs, untilNextMs, this.#handoverNotBeforeMs - now);
   }
 
   get #pagesDue(): number {
     return Math.max(1, Math.floor(this.#settings.minCheckpointPages * HANDOVER_AT));
+  }
+
+  /** From here on no pause is kept between handovers: the WAL must not reach the size at which its file is shrunk. */
+  get #pagesUrgent(): number {
+    const { truncatePages } = this.#settings;
+    return truncatePages > 0 ? Math.max(1, Math.floor(truncatePages * URGENT_AT)) : Number.POSITIVE_INFINITY;
   }
 
   /** The last commits are those of the database that is there now. */

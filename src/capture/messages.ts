@@ -37,7 +37,13 @@ export function receiveState(sent: SentState): CaptureState {
 
 /** To the capture thread; `id` names the database. */
 export type Request =
-  | { readonly kind: 'open'; readonly id: number; readonly settings: CaptureSettings; readonly start: StartingPoint }
+  | {
+      readonly kind: 'open';
+      readonly id: number;
+      readonly settings: CaptureSettings;
+      readonly start: StartingPoint;
+      readonly gauges: SharedArrayBuffer;
+    }
   | { readonly kind: 'sync'; readonly id: number; readonly ticket: number }
   | { readonly kind: 'stored'; readonly id: number; readonly file: SpooledFile }
   | { readonly kind: 'stop'; readonly id: number; readonly hasRoom: boolean };
@@ -47,7 +53,6 @@ export type Report =
   | { readonly kind: 'state'; readonly id: number; readonly state: SentState }
   | { readonly kind: 'spooled'; readonly id: number; readonly file: SpooledFile }
   | { readonly kind: 'progress'; readonly id: number; readonly doneBytes: number; readonly totalBytes: number }
-  | { readonly kind: 'barrier'; readonly id: number; readonly ms: number }
   | { readonly kind: 'synced'; readonly id: number; readonly ticket: number; readonly txid: Txid | undefined }
   | { readonly kind: 'sync-failed'; readonly id: number; readonly ticket: number; readonly error: SentError }
   | { readonly kind: 'stopped'; readonly id: number; readonly error: SentError | undefined }

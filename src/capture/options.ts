@@ -55,6 +55,4 @@ export interface CaptureListener {
   spooled(file: SpooledFile): void;
   /** How far the reading of the whole database is. */
   progress(doneBytes: number, totalBytes: number): void;
-  /** Writers were held up this long by a checkpoint handover. */
-  barrier(ms: number): void;
 }

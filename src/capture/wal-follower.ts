@@ -6,6 +6,7 @@ import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/w
 import { sameCommit, type WalIndexHead } from '../sqlite/wal-index.ts';
 import { DatabaseHandles } from './connections.ts';
 import { FileProof, type KnownPages } from './file-proof.ts';
+import type { CaptureGauges } from './gauges.ts';
 import { Discontinuity, Hindered, NotReady } from './interruptions.ts';
 import { PageTable } from './page-table.ts';
 import { PendingPages } from './pending-pages.ts';
@@ -47,8 +48,6 @@ export interface FollowerSettings {
 export interface FollowerListener {
   /** Everything pending must be stored now, at the commit where the follower stands, before it goes on. */
   cut(wal: WalReader): void;
-  /** Writers were held up this long, ms. */
-  barrier(ms: number): void;
 }
 
 /**
@@ -60,6 +59,7 @@ export class WalFollower {
   readonly #path: string;
   readonly #settings: FollowerSettings;
   readonly #listener: FollowerListener;
+  readonly #gauges: CaptureGauges;
   /** Why the last checkpoint failed; undefined after one that did not. */
   #checkpointFailure: string | undefined;
   readonly #handles: DatabaseHandles;
@@ -82,8 +82,9 @@ export class WalFollower {
   #patienceMs: number = BARRIER_PATIENCE_MS.first;
 
   /** Opens the database. Throws NotReady while it is busy. */
-  constructor(path: string, settings: FollowerSettings, listener: FollowerListener) {
+  constructor(path: string, settings: FollowerSettings, listener: FollowerListener, gauges: CaptureGauges) {
     this.#path = path;
+    this.#gauges = gauges;
     this.#settings = settings;
     this.#listener = listener;
     try {
@@ -133,6 +134,11 @@ export class WalFollower {
   /** Frames that were captured so far. */
   get framesTaken(): number {
     return this.#framesTaken;
+  }
+
+  /** Bytes of the WAL that were captured so far. */
+  get bytesTaken(): number {
+    return this.#framesTaken * frameSize(this.pageSize);
   }
 
   get databaseFd(): number {
@@ -423,7 +429,7 @@ export class WalFollower {
     } finally {
       // 6: writers go on.
       barrier.end();
-      this.#listener.barrier(performance.now() - since);
+      this.#gauges.addBarrier(performance.now() - since);
     }
     if (this.#restartable) return 'done';
     return isDone ? 'blocked' : 'busy';

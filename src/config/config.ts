@@ -1,4 +1,5 @@
 import type { LogLevel } from '../base/log.ts';
+import type { ListenAddress } from './listen-address.ts';
 import type { LogType } from './log-type.ts';
 import { expandPath } from './paths.ts';
 import { parseReplicaUrl, type ReplicaLocation } from './replica-url.ts';
@@ -51,6 +52,8 @@ export interface Config {
   /** The command that `replicate` runs beside the replication. */
   readonly exec: string | undefined;
   readonly logging: LoggingConfig;
+  /** Where metrics are given; undefined: nowhere. */
+  readonly addr: ListenAddress | undefined;
   /** How long the last upload is tried again at shutdown, ms; 0: one attempt. */
   readonly shutdownSyncTimeoutMs: number;
   readonly shutdownSyncIntervalMs: number;
@@ -77,6 +80,7 @@ export const DATABASE_DEFAULTS = {
 
 export const CONFIG_DEFAULTS = {
   exec: undefined,
+  addr: undefined,
   logging: { level: 'info', type: 'text', stderr: false },
   shutdownSyncTimeoutMs: 30_000,
   shutdownSyncIntervalMs: 500,

@@ -1,6 +1,7 @@
 import { stringify } from 'yaml';
 import type { Config, DatabaseConfig, ReplicaConfig } from './config.ts';
 import { formatDuration } from './duration.ts';
+import { formatListenAddress } from './listen-address.ts';
 import type { S3Location } from './s3-location.ts';
 
 /** A configuration as a configuration file would have it, with every default filled in. Secrets are masked. */
@@ -9,6 +10,7 @@ export function configValues(config: Config) {
     dbs: config.dbs.map(databaseValues),
     exec: config.exec,
     logging: config.logging,
+    addr: config.addr && formatListenAddress(config.addr),
     'shutdown-sync-timeout': formatDuration(config.shutdownSyncTimeoutMs),
     'shutdown-sync-interval': formatDuration(config.shutdownSyncIntervalMs),
   };

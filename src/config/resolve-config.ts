@@ -9,6 +9,7 @@ import {
 } from './config.ts';
 import { ConfigReport } from './config-report.ts';
 import { formatDuration } from './duration.ts';
+import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { resolveReplica } from './resolve-replica.ts';
 import type { ConfigFile, DatabaseSection } from './schema.ts';
 import { DATABASE_WARNINGS, NOTHING_REMOVED, REPLICA_WARNINGS, TOP_WARNINGS } from './unbuilt-keys.ts';
@@ -43,11 +44,22 @@ class Resolver {
       dbs,
       exec: file.exec || CONFIG_DEFAULTS.exec,
       logging: loggingOf(file),
+      addr: file.addr === undefined || file.addr === '' ? undefined : this.#listenAddress(file.addr),
       shutdownSyncTimeoutMs: file['shutdown-sync-timeout'] ?? CONFIG_DEFAULTS.shutdownSyncTimeoutMs,
       shutdownSyncIntervalMs: file['shutdown-sync-interval'] ?? CONFIG_DEFAULTS.shutdownSyncIntervalMs,
       warnings: this.#report.warnings,
       path: this.#report.path,
     };
+  }
+
+  #listenAddress(text: string): ListenAddress {
+    const address = parseListenAddress(text);
+    if (address) return address;
+    return this.#report.fail(
+      ['addr'],
+      `addr: "${text}" is not an address to listen on`,
+      'write host:port, or :port for every address of this machine',
+    );
   }
 
   #database(section: DatabaseSection, index: number): DatabaseConfig {

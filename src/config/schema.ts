@@ -197,7 +197,7 @@ export const fileSchema = z.strictObject({
     z.strictObject({ interval: optional(positiveSpan('validation interval'), 'Nothing acts on it yet.') }),
     'Nothing acts on it yet.',
   ),
-  addr: optional(text(), 'Nothing acts on it yet.'),
+  addr: optional(text(), 'Where metrics are given: host:port, or :port for every address of this machine.'),
   'mcp-addr': optional(text(), 'Nothing acts on it yet.'),
   socket: optional(socket, 'Nothing acts on it yet.'),
   'heartbeat-url': optional(heartbeatUrl, 'Nothing acts on it yet.'),

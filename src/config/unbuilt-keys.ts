@@ -16,7 +16,6 @@ export const TOP_WARNINGS = {
   'l0-retention-check-interval': NOTHING_REMOVED,
   'verify-compaction': 'nothing acts on it yet: there is no compaction',
   validation: 'nothing acts on it yet: stored files are not checked in the background',
-  addr: `${NO_ADDRESS}, so there are no metrics`,
   'mcp-addr': NO_ADDRESS,
   'heartbeat-url': 'nothing is sent there: this is not built yet, so a watchdog that waits for it will raise its alarm',
   'heartbeat-interval': 'nothing acts on it yet: no heartbeat is sent',

@@ -15,6 +15,7 @@ import { distrustState, loadLocalPosition, metaPathFor } from '../replica/local-
 import type { OpenedReplica } from '../replica/open-replica.ts';
 import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
 import { isStoreError, StoreError } from '../store/store.ts';
+import type { Measures } from './metrics.ts';
 import { findStart, type Start } from './starting-point.ts';
 import { askedPauseMs, Uploader } from './uploader.ts';
 
@@ -27,8 +28,6 @@ export interface ReplicationEvents {
   stored?(file: SpooledFile): void;
   /** How far long work is: restoring a missing database, or reading a whole one. */
   progress?(phase: 'restoring' | 'reading', doneBytes: number, totalBytes: number): void;
-  /** Writers were held up this long, ms. */
-  barrier?(ms: number): void;
 }
 
 /** How a replication ended. */
@@ -63,6 +62,8 @@ export class DatabaseReplication {
   #capture: CaptureHandle | undefined;
   #state: CaptureState = { kind: 'waiting', reason: 'not started' };
   #stored: Txid | undefined;
+  #storedFiles = 0;
+  #storedBytes = 0;
   #uploadEnd: RivuletError | undefined;
   readonly #firstState = Promise.withResolvers<CaptureState>();
   readonly #ended = Promise.withResolvers<never>();
@@ -93,6 +94,24 @@ export class DatabaseReplication {
       },
       this.#log,
     );
+  }
+
+  /** What can be measured right now, without asking anybody. */
+  get measures(): Measures {
+    const { waiting } = this.#uploader;
+    return {
+      path: this.path,
+      state: this.#uploadEnd ? 'failed' : this.#state.kind,
+      gauges: this.#capture?.gauges,
+      capturedTxid: waiting.at(-1)?.txid ?? this.#stored ?? 0n,
+      storedTxid: this.#stored ?? 0n,
+      storedFiles: this.#storedFiles,
+      storedBytes: this.#storedBytes,
+      waitingFiles: waiting.length,
+      waitingBytes: waiting.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      waitingSinceMs: waiting[0]?.timestampMs,
+      uploadFailures: this.#uploader.failures,
+    };
   }
 
   get path(): string {
@@ -219,7 +238,6 @@ export class DatabaseReplication {
         state: (state) => this.#onState(state),
         spooled: (file) => this.#onSpooled(file),
         progress: (doneBytes, totalBytes) => this.#events.progress?.('reading', doneBytes, totalBytes),
-        barrier: (ms) => this.#events.barrier?.(ms),
       },
       this.#log,
     );
@@ -353,6 +371,8 @@ export class DatabaseReplication {
     if (!this.#hasStored) void this.#sayUndecidedCreates();
     this.#hasStored = true;
     this.#stored = file.txid;
+    this.#storedFiles++;
+    this.#storedBytes += file.sizeBytes;
     this.#capture?.stored(file);
     this.#events.stored?.(file);
   }

@@ -5,10 +5,12 @@ import type { Logger } from '../base/log.ts';
 import { formatTxid } from '../base/types.ts';
 import { CaptureThread } from '../capture/capture-thread.ts';
 import type { Config, DatabaseConfig } from '../config/config.ts';
+import { formatListenAddress } from '../config/listen-address.ts';
 import { metaPathFor } from '../replica/local-state.ts';
 import { openReplica } from '../replica/open-replica.ts';
 import { Child, type ChildEnd } from './child.ts';
 import type { DatabaseReplication, Ending, ReplicationEvents } from './database-replication.ts';
+import type { MetricsServer } from './metrics-server.ts';
 import { ShutdownSignals } from './shutdown-signals.ts';
 
 export interface ReplicateOptions {
@@ -49,7 +51,9 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   const replications: DatabaseReplication[] = [];
   let reason: Reason | undefined;
   let failure: unknown;
+  let server: MetricsServer | undefined;
   try {
+    server = await giveMetrics(options, replications);
     for (const database of config.dbs) await restoreIfMissing(database, options, signals.first.signal);
     for (const database of config.dbs) {
       replications.push(await start(database, thread, options, signals.first.signal));
@@ -65,9 +69,31 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   // -once that failed has waited for the store already.
   const patience = options.once && !reason ? 0 : config.shutdownSyncTimeoutMs;
   const complete = await shutDown(replications, options, signals, patience);
+  server?.[Symbol.dispose]();
   await thread.close();
   if (!reason) throw failure;
   return statusOf(reason, complete && unstarted.length === 0);
+}
+
+/** Before anything else is begun: an address that cannot be had is an error, not a surprise for whoever watches. */
+async function giveMetrics(
+  { config, once, logger }: ReplicateOptions,
+  replications: readonly DatabaseReplication[],
+): Promise<MetricsServer | undefined> {
+  if (!config.addr || once) return undefined;
+  const { MetricsServer } = await import('./metrics-server.ts');
+  const { metricsText } = await import('./metrics.ts');
+  const text = (): string =>
+    metricsText(
+      replications.map(({ measures }) => measures),
+      Date.now(),
+    );
+  const server = await MetricsServer.start(config.addr, text);
+  const { host } = config.addr;
+  logger.log('info', 'metrics are given', {
+    url: `http://${formatListenAddress({ host: host ?? 'localhost', port: server.port })}/metrics`,
+  });
+  return server;
 }
 
 /** A database of this size takes long enough to read whole that a second thread should be there when it begins. */

@@ -59,6 +59,11 @@ export class Uploader {
     return this.#lastError;
   }
 
+  /** Tries that failed. */
+  get failures(): number {
+    return this.#failures;
+  }
+
   enqueue(file: SpooledFile): void {
     this.#queue.push(file);
     this.#running ??= this.#run().finally(() => {

@@ -146,10 +146,10 @@ describe('capturing a live database', () => {
   test('the reader comes to rest where the application can truncate the WAL at once', async (t) => {
     const setup = await setUp(t);
     const harness = new CaptureHarness(t, setup.path);
-    await harness.until(() => harness.barriersMs.length > 0, 'the first handover was made');
-    const handovers = harness.barriersMs.length;
+    await harness.until(() => harness.handovers > 0, 'the first handover was made');
+    const handovers = harness.handovers;
     await setup.app.run("INSERT INTO t(v) VALUES ('x')");
-    await harness.until(() => harness.barriersMs.length > handovers, 'the next handover was made');
+    await harness.until(() => harness.handovers > handovers, 'the next handover was made');
     const row = await setup.app.run('PRAGMA busy_timeout=0; PRAGMA wal_checkpoint(TRUNCATE)');
     assert.equal(row.at(-1)?.busy, 0);
     await setup.app.run("INSERT INTO t(v) VALUES ('y')");

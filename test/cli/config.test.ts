@@ -15,7 +15,7 @@ function configured(t: TestContext, text: string): string {
 
 const SECRET = usesSecret('hunter2-of-config-check');
 
-const ONE = `addr: ":9090"
+const ONE = `mcp-addr: ":9090"
 secret-access-key: ${SECRET}
 access-key-id: id
 dbs:
@@ -35,7 +35,7 @@ test('config check prints what is meant, warns, and tries the replica without le
   const { status, stdout, stderr } = await runCli(['config', 'check'], { cwd, env: { ENVIRONMENT: 'prod' } });
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   assert.match(stdout, /^# .*rivulet\.yml, with all defaults\ndbs:\n {2}- path: .*a\.db\n {4}monitor-interval: 1s\n/);
-  assert.match(stdout, /\nWarning: .*rivulet\.yml:1:1: addr: /);
+  assert.match(stdout, /\nWarning: .*rivulet\.yml:1:1: mcp-addr: /);
   assert.ok(stdout.endsWith(`\nfile://${cwd}/prod/a\n${STEPS}`), stdout);
   assert.ok(!stdout.includes(SECRET));
   assert.deepEqual(readdirSync(join(cwd, 'prod/a')), []);

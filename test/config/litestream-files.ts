@@ -99,7 +99,7 @@ dbs:
     env: { LITESTREAM_ACCESS_KEY_ID: 'id', LITESTREAM_SECRET_ACCESS_KEY: 'secret' },
     urls: ['s3://mybkt/db1', 'file:///backup/db2'],
     warnings: [
-      ...['addr', 'mcp-addr', 'levels', 'snapshot', 'l0-retention', 'l0-retention-check-interval', 'verify-compaction'],
+      ...['mcp-addr', 'levels', 'snapshot', 'l0-retention', 'l0-retention-check-interval', 'verify-compaction'],
       ...['validation', 'heartbeat-url', 'heartbeat-interval', 'socket.enabled', 'auto-recover'],
     ],
   },

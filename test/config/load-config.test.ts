@@ -40,6 +40,7 @@ test('the smallest configuration has every default', () => {
       },
     ],
     exec: undefined,
+    addr: undefined,
     logging: { level: 'info', type: 'text', stderr: false },
     shutdownSyncTimeoutMs: 30_000,
     shutdownSyncIntervalMs: 500,
@@ -56,6 +57,7 @@ test('a database and a URL on the command line mean the same as the smallest con
 test('every key that is built reaches the result', () => {
   const text = `
 exec: node server.js
+addr: ':9090'
 logging: {level: DEBUG, type: json, stderr: yes}
 shutdown-sync-timeout: 0s
 shutdown-sync-interval: 1s
@@ -115,6 +117,7 @@ dbs:
     },
   ]);
   assert.equal(config.exec, 'node server.js');
+  assert.deepEqual(config.addr, { host: undefined, port: 9090 });
   assert.deepEqual(config.logging, { level: 'debug', type: 'json', stderr: true });
   assert.equal(config.shutdownSyncTimeoutMs, 0);
   assert.equal(config.shutdownSyncIntervalMs, 1000);

@@ -3,6 +3,7 @@ import { messageOf } from '../../src/base/errors.ts';
 import type { Logger } from '../../src/base/log.ts';
 import type { CaptureThread } from '../../src/capture/capture-thread.ts';
 import { DatabaseCapture } from '../../src/capture/database-capture.ts';
+import { CaptureGauges } from '../../src/capture/gauges.ts';
 import type { SpooledFile } from '../../src/capture/l0-writer.ts';
 import type { DatabaseConfig } from '../../src/config/config.ts';
 import { DatabaseReplication } from '../../src/daemon/database-replication.ts';
@@ -243,6 +244,7 @@ export class World {
         ended.promise.catch(() => undefined);
         capture.run().then(ended.resolve, ended.reject);
         return {
+          gauges: new CaptureGauges(),
           sync: () => capture.sync(),
           stored: (file) => capture.stored(file),
           ended: ended.promise,

@@ -5,6 +5,7 @@ import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../../src/base/log.ts';
 import { DatabaseCapture } from '../../src/capture/database-capture.ts';
+import { CaptureGauges } from '../../src/capture/gauges.ts';
 import type { SpooledFile } from '../../src/capture/l0-writer.ts';
 import type { CaptureSettings, CaptureState } from '../../src/capture/options.ts';
 import { loadLocalPosition, metaPathFor } from '../../src/replica/local-state.ts';
@@ -21,7 +22,7 @@ export class CaptureHarness {
   readonly files: SpooledFile[] = [];
   readonly states: CaptureState[] = [];
   readonly messages: string[] = [];
-  readonly barriersMs: number[] = [];
+  readonly gauges = new CaptureGauges();
   /** How far a comparison was, 0 to 1. */
   readonly progress: number[] = [];
   readonly capture: DatabaseCapture;
@@ -60,7 +61,6 @@ export class CaptureHarness {
       {
         state: (next) => void this.states.push(next),
         progress: (doneBytes, totalBytes) => void this.progress.push(doneBytes / totalBytes),
-        barrier: (ms) => void this.barriersMs.push(ms),
         spooled: (file) => {
           this.files.push(file);
           this.image.apply(file.path);
@@ -68,9 +68,15 @@ export class CaptureHarness {
         },
       },
       logger,
+      this.gauges,
     );
     this.done = this.capture.run();
     t.after(() => this.stop().catch(() => {}));
+  }
+
+  /** Handovers that were made. */
+  get handovers(): number {
+    return this.gauges.get('handoversDone');
   }
 
   get kinds(): string[] {
