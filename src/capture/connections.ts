@@ -1,12 +1,16 @@
 import { fdatasyncSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
-import { closeForCapture, openForCapture } from '../base/database-files.ts';
+import { closeForCapture, identify, identifyOpen, openForCapture, sameFile } from '../base/database-files.ts';
 import { messageOf, RivuletError } from '../base/errors.ts';
 import { isBusy, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
+import { Replaced } from './interruptions.ts';
 
 /** The disk fails, or is full. */
 const DISK_CODES: readonly (number | undefined)[] = [SQLITE.io, SQLITE.full];
+
+/** Reads from the database header, and begins a read transaction by that; the schema, however large, is not looked at. */
+const READ = 'PRAGMA schema_version';
 
 export interface CheckpointResult {
   /** It is not complete: another connection stood in the way, or the disk did. */
@@ -24,7 +28,8 @@ export class Connection {
     // `mode=rw`: a database that has just been removed must not come back as an empty file.
     const url = `${pathToFileURL(path).href}?mode=${readOnly ? 'ro' : 'rw'}`;
     this.#db = new DatabaseSync(url, { readOnly, timeout: 0 });
-    this.#db.exec('PRAGMA wal_autocheckpoint=0');
+    // It looks at no more than page 1: memory for more pages would be taken all the same.
+    this.#db.exec('PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=1');
   }
 
   /** Runs one statement and returns its first row, if it has one. */
@@ -46,7 +51,7 @@ export class Connection {
   beginRead(): void {
     this.#db.exec('BEGIN');
     try {
-      this.run('SELECT 1 FROM sqlite_schema LIMIT 1');
+      this.run(READ);
     } catch (error) {
       this.#db.exec('ROLLBACK');
       throw error;
@@ -82,47 +87,78 @@ export class Connection {
 }
 
 /**
- * Every handle that one capture has on a database: the standing reader and its twin (read-only), the barrier, the
- * checkpointer, and one descriptor each of the database, the WAL-index and the WAL.
+ * Every handle that one capture has on a database: the standing reader (read-only), one descriptor each of the database, the
+ * WAL-index and the WAL; and three connections that are opened when they are needed: the reader's twin (read-only), the
+ * barrier and the checkpointer.
  */
 export class DatabaseHandles {
-  reader: Connection;
-  twin: Connection;
-  readonly barrier: Connection;
-  readonly checkpointer: Connection;
+  readonly #path: string;
   readonly databaseFd: number;
   readonly walIndexFd: number;
   readonly walFd: number;
+  reader: Connection;
+  #twin: Connection | undefined;
+  #barrier: Connection | undefined;
+  #checkpointer: Connection | undefined;
 
-  /** Opens everything, or nothing. The database must be in WAL mode. */
+  /** Opens what always has to be open, or nothing. The database must be in WAL mode. */
   constructor(path: string) {
-    const connections: Connection[] = [];
+    this.#path = path;
+    this.reader = new Connection(path, true);
     const descriptors: number[] = [];
-    const connect = (readOnly: boolean): Connection => {
-      const connection = new Connection(path, readOnly);
-      connections.push(connection);
-      return connection;
-    };
-    const describe = (fd: number): number => {
+    const describe = (file: string): number => {
+      const fd = openForCapture(file);
       descriptors.push(fd);
       return fd;
     };
     try {
-      this.barrier = connect(false);
-      this.checkpointer = connect(false);
-      this.reader = connect(true);
-      this.twin = connect(true);
       // Reading once makes SQLite create the -wal and the -shm, so that they can be opened below.
-      for (const connection of connections) connection.run('SELECT 1 FROM sqlite_schema LIMIT 1');
-      this.databaseFd = describe(openForCapture(path));
-      this.walIndexFd = describe(openForCapture(`${path}-shm`));
-      this.walFd = describe(openForCapture(`${path}-wal`));
+      this.reader.run(READ);
+      this.databaseFd = describe(path);
+      this.walIndexFd = describe(`${path}-shm`);
+      this.walFd = describe(`${path}-wal`);
     } catch (error) {
-      // Connections first: closing a descriptor drops the locks of any connection that is still open.
-      for (const connection of connections) connection.close();
+      // The connection first: closing a descriptor drops the locks of any connection that is still open.
+      this.reader.close();
       for (const fd of descriptors) closeForCapture(fd);
       throw error;
     }
+  }
+
+  get twin(): Connection {
+    this.#twin ??= this.#connect(true);
+    return this.#twin;
+  }
+
+  get barrier(): Connection {
+    this.#barrier ??= this.#connect(false);
+    return this.#barrier;
+  }
+
+  get checkpointer(): Connection {
+    this.#checkpointer ??= this.#connect(false);
+    return this.#checkpointer;
+  }
+
+  /** By its name, which may be another file's by now. Throws Replaced. */
+  #connect(readOnly: boolean): Connection {
+    this.#checkName();
+    const connection = new Connection(this.#path, readOnly);
+    try {
+      connection.run(READ);
+      this.#checkName();
+      return connection;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  /** A barrier on another database would hold nobody up: no connection is taken that may not be to the same one. */
+  #checkName(): void {
+    const named = identify(this.#path);
+    if (sameFile(named, identifyOpen(this.databaseFd))) return;
+    throw new Replaced(named ? 'the database was replaced by another file' : 'the database was removed');
   }
 
   /** What checkpoints wrote to the database file is on the disk then. */
@@ -130,9 +166,26 @@ export class DatabaseHandles {
     fdatasyncSync(this.databaseFd);
   }
 
+  /** Ends all reads. */
+  endReads(): void {
+    this.#twin?.end();
+    this.reader.end();
+  }
+
   /** The twin becomes the standing reader, and the reader the twin. */
   swapReaders(): void {
-    [this.reader, this.twin] = [this.twin, this.reader];
+    [this.reader, this.#twin] = [this.twin, this.reader];
+  }
+
+  /** Closes what can be opened again; the standing reader stays. */
+  rest(): void {
+    for (const connection of [this.#barrier, this.#checkpointer, this.#twin]) {
+      connection?.end();
+      connection?.close();
+    }
+    this.#barrier = undefined;
+    this.#checkpointer = undefined;
+    this.#twin = undefined;
   }
 
   /**
@@ -140,13 +193,9 @@ export class DatabaseHandles {
    * were not captured included, unless it is read-only. Descriptors last: closing one drops the connections' locks.
    */
   close(): void {
-    this.barrier.end();
-    this.barrier.close();
-    this.checkpointer.close();
-    for (const connection of [this.twin, this.reader]) {
-      connection.end();
-      connection.close();
-    }
+    this.rest();
+    this.reader.end();
+    this.reader.close();
     closeForCapture(this.walFd);
     closeForCapture(this.walIndexFd);
     closeForCapture(this.databaseFd);

@@ -7,6 +7,7 @@ import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
 import type { WalIndexHead } from '../sqlite/wal-index.ts';
 import { asDatabaseError } from './database-error.ts';
+import { EventsProof } from './events-proof.ts';
 import { CaptureGauges } from './gauges.ts';
 import { inspectDatabase } from './inspect.ts';
 import { Discontinuity, Hindered, NotReady, Replaced } from './interruptions.ts';
@@ -37,6 +38,8 @@ const HANDOVER_AT = 0.75;
 const QUIET_MS = 400;
 /** Without commits for this long, wait for a file-system event instead of looking every {@link ACTIVE_POLL_MS}. */
 const IDLE_MS = 1000;
+/** Without commits and events for this long, connections that are not needed are closed, and only events are waited for. */
+const REST_MS = 30_000;
 /** Part of the sync interval after which a file is cut: the rest is for writing and storing it. */
 const CUT_AT = 0.95;
 /** Between two handovers, however fast the WAL fills: each costs whoever commits just then some milliseconds. */
@@ -56,6 +59,8 @@ const OVERWRITTEN = 'DATABASE_OVERWRITTEN';
 /** Longest wait for the lock that switches a database to WAL mode; it is tried again. */
 const SWITCH_PATIENCE_MS = 50;
 
+const events = new EventsProof();
+
 /** Somebody waits for everything up to now to be in the spool. */
 interface Waiter {
   readonly resolve: (txid: Txid | undefined) => void;
@@ -74,7 +79,7 @@ export class DatabaseCapture {
   readonly #maker: L0Maker;
   readonly #gauges: CaptureGauges;
   readonly #walWatch: WalWatch;
-  readonly #waker = new Waker();
+  readonly #waker = new Waker(() => this.#noteEvent());
   readonly #retry = new Backoff(RETRY_MS.first, RETRY_MS.most);
   readonly #waiters: Waiter[] = [];
   #follower: WalFollower | undefined;
@@ -84,6 +89,8 @@ export class DatabaseCapture {
   #suspended: string | undefined;
   #lastCheckMs = Number.NEGATIVE_INFINITY;
   #lastHandoverMs = Number.NEGATIVE_INFINITY;
+  #attachedMs = Number.NEGATIVE_INFINITY;
+  #lastEventMs = Number.NEGATIVE_INFINITY;
   /** After one that was refused, and after one that was not. */
   #handoverNotBeforeMs = 0;
   #nextHandoverMs = 0;
@@ -154,6 +161,7 @@ export class DatabaseCapture {
 
   async #recover(error: unknown): Promise<void> {
     if (error instanceof NotReady) {
+      if (error instanceof Replaced && this.#follower) this.#keepLastCommits(this.#follower);
       this.#detach();
       this.#listener.state({ kind: 'waiting', reason: error.message });
       if (error instanceof Replaced) return;
@@ -208,6 +216,7 @@ export class DatabaseCapture {
     );
     this.#follower = follower;
     this.#lastCheckMs = performance.now();
+    this.#attachedMs = this.#lastCheckMs;
     const head = follower.beginExactly();
     this.#listener.state({ kind: 'attached' });
     const { position } = this.#maker;
@@ -302,10 +311,8 @@ export class DatabaseCapture {
     if (this.#waiters.length === 0 && now - this.#lastCheckMs < this.#settings.monitorIntervalMs) return;
     this.#lastCheckMs = now;
     if (!this.#identity || !follower.stillThere(this.#identity)) {
-      this.#keepLastCommits(follower);
-      throw identify(this.#settings.path)
-        ? new Replaced('the database was replaced by another file')
-        : new NotReady('the database was removed');
+      const isThere = identify(this.#settings.path) !== undefined;
+      throw new Replaced(isThere ? 'the database was replaced by another file' : 'the database was removed');
     }
     this.#checkNotOverwritten(follower);
     // However sure: a read that stood in the way after all would do so until the next commit.
@@ -314,7 +321,7 @@ export class DatabaseCapture {
 
   /** The files are gone from their names, but open here: what was committed to them is stored before they are let go. */
   #keepLastCommits(follower: WalFollower): void {
-    if (this.#suspended !== undefined) return;
+    if (this.#suspended !== undefined || !follower.stands) return;
     try {
       follower.capture();
       this.#cut(follower);
@@ -465,7 +472,7 @@ export class DatabaseCapture {
       changed: () => !follower.isCaught(follower.head()),
     });
     if (this.#isIdle(follower)) {
-      await this.#waker.wait(monitorIntervalMs, commit(0));
+      await this.#waitForCommit(follower, commit(0));
       return;
     }
     const ms = Math.min(this.#msUntilLook(follower), monitorIntervalMs);
@@ -477,9 +484,41 @@ export class DatabaseCapture {
     else await this.#waker.wait(ms, { path, afterMs: CHECKPOINT_POLL_MS });
   }
 
+  /**
+   * Where events tell of commits, there is nothing to do until one comes, and no time after which to look. But an event comes
+   * when frames are written, and a commit counts once the WAL-index says so, which is no event: that can be long after.
+   */
+  async #waitForCommit(follower: WalFollower, commit: Hint): Promise<void> {
+    const { path, monitorIntervalMs } = this.#settings;
+    const quietMs = performance.now() - Math.max(this.#lastEventMs, follower.lastFrameMs, this.#attachedMs);
+    const file: Hint = { path, afterMs: 0 };
+    if (!this.#isTold) {
+      await this.#waker.wait(monitorIntervalMs, commit);
+    } else if (quietMs < REST_MS) {
+      await this.#waker.wait(Math.min(Math.max(quietMs, LEAST_POLL_MS), monitorIntervalMs), commit, file);
+    } else {
+      follower.rest();
+      await this.#waker.sleep(commit, file);
+    }
+    this.#lastCheckMs = Number.NEGATIVE_INFINITY; // it may have been an event of a file that is gone
+  }
+
+  #noteEvent(): void {
+    this.#lastEventMs = performance.now();
+    if (this.#identity) events.told(this.#identity.device);
+  }
+
+  /** Events tell of what happens to the database. */
+  get #isTold(): boolean {
+    if (!this.#identity) return false;
+    const { device } = this.#identity;
+    events.ask(device, this.#settings.metaPath);
+    return events.isTold(device);
+  }
+
   /** Until there will be something to do, at the pace of the last frames. */
   #msUntilLook(follower: WalFollower): number {
-    const mostMs = this.#waker.isTold ? POLL_MS.told : POLL_MS.untold;
+    const mostMs = this.#isTold ? POLL_MS.told : POLL_MS.untold;
     const untilCutMs = follower.pending.count > 0 ? Math.max(this.#msUntilCut, 1) : mostMs;
     if (follower.rests) return Math.min(follower.restsSurely ? mostMs : CHECKPOINT_POLL_MS, untilCutMs);
     return Math.min(Math.max(this.#msUntilHandover(follower), LEAST_POLL_MS), untilCutMs, mostMs);

@@ -4,7 +4,7 @@ export class Discontinuity extends Error {}
 /** The database is not there, or not ready; look again later. */
 export class NotReady extends Error {}
 
-/** Another file is in its place: there is no need to wait. */
+/** It is gone from its name, and another file may be in its place: there is no need to wait. */
 export class Replaced extends NotReady {}
 
 /** It is there, and what is committed to it cannot be read right now. */

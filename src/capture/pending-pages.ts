@@ -1,9 +1,12 @@
+import { assert } from '../base/errors.ts';
 import { kernel, type Region } from '../kernel/kernel.ts';
 import { PageTable } from './page-table.ts';
 import type { FrameBatch } from './wal-reader.ts';
 
 /** Page versions that one capture keeps in memory between two L0 files, in bytes. */
 export const PENDING_BYTES = 8 * 1024 * 1024;
+/** Memory is taken in blocks of this size, in bytes: most databases need little. */
+const BLOCK_BYTES = 256 * 1024;
 
 /** Where the newest version of a pending page is: a slot in memory, or a frame of the WAL (index from 0). */
 export type PageSource = { readonly slot: number } | { readonly frame: number };
@@ -20,7 +23,8 @@ export class PendingPages {
   readonly #where: PageTable;
   /** Slots to fill, and from which frame of the batch. */
   readonly #toCopy = new Map<number, number>();
-  #memory: Region | undefined;
+  readonly #slotsABlock: number;
+  readonly #blocks: Region[] = [];
   #used = 0;
   #frames = 0;
 
@@ -29,6 +33,7 @@ export class PendingPages {
     this.#pageSize = pageSize;
     this.#where = new PageTable(scratchFolder);
     this.#slots = Math.max(1, Math.floor(PENDING_BYTES / pageSize));
+    this.#slotsABlock = Math.max(1, Math.floor(BLOCK_BYTES / pageSize));
   }
 
   get count(): number {
@@ -82,25 +87,25 @@ export class PendingPages {
 
   /** The bytes of a slot. */
   slot(index: number): Uint8Array {
-    return this.#region().bytes.subarray(index * this.#pageSize, (index + 1) * this.#pageSize);
+    const at = (index % this.#slotsABlock) * this.#pageSize;
+    return this.#block(Math.floor(index / this.#slotsABlock)).bytes.subarray(at, at + this.#pageSize);
   }
 
+  #block(index: number): Region {
+    for (let next = this.#blocks.length; next <= index; next++) {
+      this.#blocks.push(kernel().allocate(this.#slotsABlock * this.#pageSize));
+    }
+    const block = this.#blocks[index];
+    assert(block, 'a block that was allocated is there');
+    return block;
+  }
+
+  /** Forgets everything, and gives the memory back. */
   clear(): void {
+    for (const block of this.#blocks.splice(0)) block[Symbol.dispose]();
     this.#toCopy.clear();
     this.#where.clear();
     this.#used = 0;
     this.#frames = 0;
-  }
-
-  /** Clears, and gives the memory back until the next page comes. */
-  release(): void {
-    this.clear();
-    this.#memory?.[Symbol.dispose]();
-    this.#memory = undefined;
-  }
-
-  #region(): Region {
-    this.#memory ??= kernel().allocate(this.#slots * this.#pageSize);
-    return this.#memory;
   }
 }

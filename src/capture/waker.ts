@@ -1,5 +1,6 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Sleepers } from './sleepers.ts';
 
 /** A file whose events end a wait. */
 export interface Hint {
@@ -10,18 +11,20 @@ export interface Hint {
   changed?(): boolean;
 }
 
+const sleepers = new Sleepers();
+
 /**
  * Waits for something to look at: a call of {@link wake}, a file-system event, or the time. Events are only a hint: they
  * get lost on some mounts, and the time comes anyway.
  */
 export class Waker {
+  readonly #told: () => void;
   #resolve: (() => void) | undefined;
   #woken = false;
-  #isTold = false;
 
-  /** Events come here: there was one. */
-  get isTold(): boolean {
-    return this.#isTold;
+  /** `told`: an event came. */
+  constructor(told: () => void) {
+    this.#told = told;
   }
 
   wake(): void {
@@ -30,37 +33,58 @@ export class Waker {
   }
 
   /** Waits up to `ms`. */
-  async wait(ms: number, hint?: Hint): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    let hinted: NodeJS.Timeout | undefined;
-    const sinceMs = performance.now();
-    const happened = (): void => {
-      hinted ??= setTimeout(() => this.wake(), Math.max(0, (hint?.afterMs ?? 0) - (performance.now() - sinceMs)));
-    };
-    const watcher = hint && !this.#woken ? this.#watch(hint.path, happened) : undefined;
+  wait(ms: number, ...hints: readonly Hint[]): Promise<void> {
+    return this.#wait((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      return () => clearTimeout(timer);
+    }, hints);
+  }
+
+  /** Waits until something happens; now and then it ends all the same. */
+  sleep(...hints: readonly Hint[]): Promise<void> {
+    return this.#wait((resolve) => sleepers.add(resolve), hints);
+  }
+
+  /** `until` gets what ends the wait, and returns what takes that back. */
+  async #wait(until: (resolve: () => void) => () => void, hints: readonly Hint[]): Promise<void> {
+    const undo: (() => void)[] = [];
     try {
-      if (hint?.changed?.()) happened();
+      for (const hint of hints) if (!this.#woken) undo.push(this.#heed(hint));
       if (this.#woken) {
         await nextTurn(); // never a loop that keeps other work from its turn
         return;
       }
       await new Promise<void>((resolve) => {
         this.#resolve = resolve;
-        timer = setTimeout(resolve, ms);
+        undo.push(until(resolve));
       });
     } finally {
-      clearTimeout(timer);
-      clearTimeout(hinted);
-      watcher?.close();
+      for (const next of undo) next();
       this.#resolve = undefined;
       this.#woken = false;
     }
   }
 
+  #heed({ path, afterMs, changed }: Hint): () => void {
+    const sinceMs = performance.now();
+    let timer: NodeJS.Timeout | undefined;
+    const happened = (): void => {
+      const leftMs = afterMs - (performance.now() - sinceMs);
+      if (leftMs <= 0) this.wake();
+      else timer ??= setTimeout(() => this.wake(), leftMs);
+    };
+    const watcher = this.#watch(path, happened);
+    if (changed?.()) happened();
+    return () => {
+      clearTimeout(timer);
+      watcher?.close();
+    };
+  }
+
   #watch(path: string, happened: () => void): FSWatcher | undefined {
     try {
       const watcher = watch(path, () => {
-        this.#isTold = true;
+        this.#told();
         happened();
       });
       watcher.on('error', happened);

@@ -69,6 +69,7 @@ export class WalFollower {
   #pendingBytes = 0;
   #cursor: WalCursor = { salts: new Uint8Array(8), frames: 0, sums: undefined };
   #commit = 0;
+  #stands = false;
   #cutFrame = 0;
   /**
    * True when the standing reader began while the WAL was fully backfilled at the cursor. It may then stand on read-lock 0:
@@ -176,6 +177,16 @@ export class WalFollower {
     return new WalReader(this.#handles.walFd, this.pageSize);
   }
 
+  /** Everything up to the cursor is stored or pending, and what comes next can be captured. */
+  get stands(): boolean {
+    return this.#stands;
+  }
+
+  /** Closes what is not needed while nothing happens. */
+  rest(): void {
+    this.#handles.rest();
+  }
+
   /** The files under these names are still the ones that are open. Somebody may have put another database there. */
   stillThere(identity: FileIdentity): boolean {
     const same = (file: string, fd: number): boolean => sameFile(identify(file), identifyOpen(fd));
@@ -204,15 +215,15 @@ export class WalFollower {
 
   /** Forgets what is pending and ends the standing read: the follower is of no use before {@link beginExactly}. */
   letGo(): void {
-    this.pending.release();
+    this.pending.clear();
     this.#pendingBytes = 0;
     this.#noteRestartable(false);
-    this.#handles.twin.end();
-    this.#handles.reader.end();
+    this.#stands = false;
+    this.#handles.endReads();
   }
 
   [Symbol.dispose](): void {
-    this.pending.release();
+    this.pending.clear();
     this.#handles.close();
   }
 
@@ -247,6 +258,7 @@ export class WalFollower {
     this.#cursor = { salts, frames: saved.frames, sums: saved.sums };
     this.#commit = known.pageCount;
     this.#cutFrame = saved.frames;
+    this.#stands = true;
     this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === saved.frames;
     return true;
   }
@@ -305,6 +317,7 @@ export class WalFollower {
       ? new PageTable(scratchFolder)
       : newestFrames(wal, head.salts, head.mxFrame, scratchFolder);
     if (!frames) throw new Discontinuity('the WAL does not prove itself');
+    this.#stands = true;
     return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, frames);
   }
 
@@ -461,10 +474,11 @@ export class WalFollower {
 
   /** False when it could not be tried: somebody else makes one all the time, or the disk does not take it. */
   #checkpoint(patienceMs: number): boolean {
-    for (const untilMs = performance.now() + patienceMs; ; pause(CHECKPOINT_PAUSE_MS)) {
+    for (let waitedMs = 0; ; waitedMs += CHECKPOINT_PAUSE_MS) {
       const { busy, failure } = this.#handles.checkpointer.checkpoint('PASSIVE');
       this.#checkpointFailure = failure;
-      if (!busy || failure !== undefined || performance.now() >= untilMs) return !busy;
+      if (!busy || failure !== undefined || waitedMs >= patienceMs) return !busy;
+      pause(CHECKPOINT_PAUSE_MS);
     }
   }
 

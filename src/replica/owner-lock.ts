@@ -32,7 +32,7 @@ export function lockOwner(databasePath: string, metaPath: string): OwnerLock {
 function lock(file: string): OwnerLock {
   const connection = new DatabaseSync(file, { timeout: 0 });
   try {
-    connection.exec('BEGIN EXCLUSIVE');
+    connection.exec('PRAGMA cache_size=1; BEGIN EXCLUSIVE');
     return { [Symbol.dispose]: () => connection.close() };
   } catch (error) {
     connection.close();
