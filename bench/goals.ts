@@ -15,6 +15,8 @@ const MOST_MIB = 200;
 const MOST_LAG_MS = 1000;
 const MOST_STARTS = 2;
 const SYNC_INTERVAL_SECONDS = 1;
+const MOST_AGAIN_BYTES = 500_000;
+const MOST_IDLE_SECONDS = 0.05;
 
 /** The goals that these results speak about. */
 export function goalsOf(results: Results): Record<string, Goal> {
@@ -36,6 +38,7 @@ export function goalsOf(results: Results): Record<string, Goal> {
   }
   const lag = steadyOf(results.stream, 'rivulet')?.lag;
   if (lag) goals.streamLag = lagGoal(lag.mostMs);
+  Object.assign(goals, waitGoals(results.waits), againGoals(results.again), idleGoals(results.idle));
   const start = bulkOf(results.start, 'rivulet');
   const node = bulkOf(results.start, 'node -e 0');
   if (start && node) goals.startTime = startGoal(start, node);
@@ -101,6 +104,50 @@ function lagGoal(mostMs: number): Goal {
     goal: 'steady stream: every commit stored within 1 s',
     measured: `${(mostMs / 1000).toFixed(2)} s at most`,
     met: mostMs <= MOST_LAG_MS,
+  };
+}
+
+/** Each pace has goals of its own. */
+function waitGoals(result: Result | undefined): Record<string, Goal> {
+  const goals: Record<string, Goal> = {};
+  for (const [pace, { rivulet, litestream, alone }] of result?.kind === 'waits' ? Object.entries(result.by) : []) {
+    if (!rivulet) continue;
+    const add = (name: string, goal: string, ours?: number, theirs?: number, most = 1): void => {
+      if (ours === undefined || theirs === undefined) return;
+      const measured = `${(ours / theirs).toFixed(2)} of it`;
+      goals[`waits ${pace} ${name}`] = { goal: `commits ${pace}: ${goal}`, measured, met: ours <= most * theirs };
+    };
+    add('p99', 'p99 within 10 % of alone', rivulet.p99Ms, alone?.p99Ms, 1.1);
+    add('longest', 'longest wait no worse than beside Litestream', rivulet.mostMs, litestream?.mostMs);
+    const cpu = 'at most half of Litestream’s CPU for a MB of WAL';
+    add('CPU', cpu, rivulet.cpuMsPerMb, litestream?.cpuMsPerMb, 0.5);
+  }
+  return goals;
+}
+
+function againGoals(result: Result | undefined): Record<string, Goal> {
+  const goals: Record<string, Goal> = {};
+  for (const [meanwhile, { rivulet }] of result?.kind === 'again' ? Object.entries(result.by) : []) {
+    if (!rivulet) continue;
+    goals[`again ${meanwhile}`] = {
+      goal: `started again, ten ${meanwhile}: less than ${MOST_AGAIN_BYTES / 1000} kB stored`,
+      measured: `${Math.round(rivulet.storedBytes / 1000)} kB`,
+      met: rivulet.storedBytes > 0 && rivulet.storedBytes < MOST_AGAIN_BYTES,
+    };
+  }
+  return goals;
+}
+
+function idleGoals(result: Result | undefined): Record<string, Goal> {
+  const all = result?.kind === 'idle' ? Object.entries(result.by) : [];
+  const cpuSeconds = all.find(([name]) => name.startsWith('rivulet, 1 '))?.[1].cpuSeconds;
+  if (cpuSeconds === undefined) return {};
+  return {
+    idle: {
+      goal: `one idle database: less than ${MOST_IDLE_SECONDS} s of CPU in 20 s`,
+      measured: `${cpuSeconds.toFixed(2)} s`,
+      met: cpuSeconds < MOST_IDLE_SECONDS,
+    },
   };
 }
 

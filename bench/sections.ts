@@ -1,9 +1,11 @@
 import type { S3Server } from '../test/servers/s3-server.ts';
+import { type AgainFigures, MEANWHILE, startAgain } from './again.ts';
 import { addIncrements, firstReplication, restore } from './bulk.ts';
 import { type Contender, contest } from './contest.ts';
 import { plainCopies, Workplace } from './copies.ts';
 import { makeSparse } from './database.ts';
 import type { Figures } from './figures.ts';
+import { type IdleFigures, idle } from './idle.ts';
 import { type PutCpu, putCpu } from './put-cpu.ts';
 import { BucketPlace, inBucket, type RequestFigures, requestsOf } from './s3.ts';
 import { type SteadyFigures, type StreamSettings, steadyStream } from './steady.ts';
@@ -47,12 +49,17 @@ interface BulkSection {
 export type RequestsResult = Readonly<Record<string, RequestFigures>>;
 /** By the name of the pace, and then of the contender. */
 export type WaitsResult = Readonly<Record<string, Readonly<Record<string, WaitFigures>>>>;
+/** By what happens meanwhile, and then by the contender. */
+export type AgainResult = Readonly<Record<string, Readonly<Record<string, AgainFigures>>>>;
+export type IdleResult = Readonly<Record<string, IdleFigures>>;
 export type CpuResult = Readonly<Record<string, PutCpu>>;
 
 export type Result =
   | BulkSection
   | { readonly kind: 'steady'; readonly by: SteadyResult }
   | { readonly kind: 'requests'; readonly by: RequestsResult }
+  | { readonly kind: 'again'; readonly by: AgainResult }
+  | { readonly kind: 'idle'; readonly by: IdleResult }
   | { readonly kind: 'waits'; readonly by: WaitsResult }
   | { readonly kind: 'cpu'; readonly by: CpuResult }
   /** Not measured: something that it needs is not on this machine. */
@@ -65,6 +72,8 @@ export type SectionName =
   | 'large'
   | 'stream'
   | 'waits'
+  | 'again'
+  | 'idle'
   | 'start'
   | 's3-restore'
   | 's3-requests'
@@ -79,6 +88,7 @@ export interface Section {
 
 const INCREMENTS = 50;
 const STARTS_A_RUN = 5;
+const MANY_DATABASES = 200;
 /** The contenders of the section `large`. */
 export const LARGE_FIRST = 'first replication';
 export const LARGE_RESTORE = 'restore';
@@ -103,6 +113,13 @@ export const SECTIONS: readonly Section[] = [
     title: () => 'What an application waits for its commits; the run in the middle',
     run: runWaits,
   },
+  {
+    name: 'again',
+    title: ({ databaseMib }) =>
+      `Ten rows of ${databaseMib} MiB are changed while the tool is away; started again (-once)`,
+    run: runAgain,
+  },
+  { name: 'idle', title: () => 'Databases to which nothing is written', run: runIdle },
   { name: 'start', title: () => 'Start-up: restore -if-db-not-exists with the database there', run: runStart },
   {
     name: 's3-restore',
@@ -199,6 +216,22 @@ async function runWaits(setting: Setting): Promise<Result> {
   for (const pace of paces)
     by[pace.name] = await waits([...tools(setting), undefined], place, smallDatabase, pace, runs);
   return { kind: 'waits', by };
+}
+
+async function runAgain(setting: Setting): Promise<Result> {
+  const by: Record<string, Record<string, AgainFigures>> = {};
+  for (const meanwhile of MEANWHILE) {
+    const figures: Record<string, AgainFigures> = {};
+    for (const tool of tools(setting)) {
+      figures[tool.name] = await startAgain(tool, placeOf(setting, tool), setting.database, meanwhile, setting.runs);
+    }
+    by[meanwhile] = figures;
+  }
+  return { kind: 'again', by };
+}
+
+async function runIdle(setting: Setting): Promise<Result> {
+  return { kind: 'idle', by: await idle(tools(setting), setting.work, [1, MANY_DATABASES]) };
 }
 
 function runStart(setting: Setting): Promise<Result> {

@@ -4,8 +4,10 @@ import type { RequestCounts } from './counting-proxy.ts';
 import type { Figures } from './figures.ts';
 import type { Goal } from './goals.ts';
 import type {
+  AgainResult,
   BulkResult,
   CpuResult,
+  IdleResult,
   RequestsResult,
   Result,
   Section,
@@ -56,6 +58,10 @@ function rowsOf(result: Exclude<Result, { readonly kind: 'missing' }>, setting: 
       return requestRows(result.by, setting);
     case 'waits':
       return waitRows(result.by, setting);
+    case 'again':
+      return againRows(result.by, setting);
+    case 'idle':
+      return idleRows(result.by);
     case 'cpu':
       return cpuRows(result.by);
   }
@@ -125,6 +131,28 @@ function steadyRows(by: SteadyResult, setting: Setting): string[][] {
     'rate',
   ];
   return [header, ...rows];
+}
+
+function againRows(by: AgainResult, setting: Setting): string[][] {
+  const rows = Object.entries(by).flatMap(([meanwhile, figures]) =>
+    Object.entries(figures).map(([name, { storedBytes, seconds, cpuSeconds }]) => [
+      `${meanwhile}, ${label(name, setting)}`,
+      `${(storedBytes / 1000).toFixed(0)} kB`,
+      `${seconds.toFixed(2)} s`,
+      `${cpuSeconds.toFixed(2)} s`,
+    ]),
+  );
+  return [['', 'stored', 'time', 'CPU'], ...rows];
+}
+
+function idleRows(by: IdleResult): string[][] {
+  const rows = Object.entries(by).map(([name, { cpuSeconds, idleSeconds, peakMib, descriptors }]) => [
+    name,
+    cpuSeconds === undefined ? '-' : `${cpuSeconds.toFixed(2)} s in ${idleSeconds} s`,
+    peakMib === undefined ? '-' : `${Math.round(peakMib)} MiB`,
+    descriptors === undefined ? '-' : String(descriptors),
+  ]);
+  return [['', 'CPU', 'memory', 'descriptors'], ...rows];
 }
 
 function waitRows(by: WaitsResult, setting: Setting): string[][] {
