@@ -84,6 +84,10 @@ export class Connection {
     this.#statements.clear();
     this.#db.close();
   }
+
+  endAndClose(): void {
+    allOf([() => this.end(), () => this.close()]);
+  }
 }
 
 /**
@@ -179,13 +183,11 @@ export class DatabaseHandles {
 
   /** Closes what can be opened again; the standing reader stays. */
   rest(): void {
-    for (const connection of [this.#barrier, this.#checkpointer, this.#twin]) {
-      connection?.end();
-      connection?.close();
-    }
+    const connections = [this.#barrier, this.#checkpointer, this.#twin];
     this.#barrier = undefined;
     this.#checkpointer = undefined;
     this.#twin = undefined;
+    allOf(connections.map((connection) => () => connection?.endAndClose()));
   }
 
   /**
@@ -193,13 +195,22 @@ export class DatabaseHandles {
    * were not captured included, unless it is read-only. Descriptors last: closing one drops the connections' locks.
    */
   close(): void {
-    this.rest();
-    this.reader.end();
-    this.reader.close();
-    closeForCapture(this.walFd);
-    closeForCapture(this.walIndexFd);
-    closeForCapture(this.databaseFd);
+    const descriptors = [this.walFd, this.walIndexFd, this.databaseFd];
+    allOf([() => this.rest(), () => this.reader.endAndClose(), ...descriptors.map((fd) => () => closeForCapture(fd))]);
   }
+}
+
+/** Does all of it, one after the other; throws the first error when everything is done. */
+function allOf(steps: readonly (() => void)[]): void {
+  const errors: unknown[] = [];
+  for (const step of steps) {
+    try {
+      step();
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
 }
 
 /** What {@link switchToWal} found: `busy` is worth another try. */

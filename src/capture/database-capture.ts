@@ -242,10 +242,14 @@ export class DatabaseCapture {
   }
 
   #detach(): void {
-    this.#follower?.[Symbol.dispose]();
+    const [follower, identity] = [this.#follower, this.#identity];
     this.#follower = undefined;
-    if (this.#identity) releaseDatabase(this.#identity);
     this.#identity = undefined;
+    try {
+      follower?.[Symbol.dispose]();
+    } finally {
+      if (identity) releaseDatabase(identity);
+    }
   }
 
   async #compare(follower: WalFollower, head: WalIndexHead): Promise<void> {

@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
+import { isUnderCapture } from '../../src/base/database-files.ts';
 import { Connection } from '../../src/capture/connections.ts';
 import { WalFollower } from '../../src/capture/wal-follower.ts';
 import { frameOffset } from '../../src/sqlite/wal.ts';
@@ -19,11 +30,11 @@ function sqliteError(errcode: number, message: string): Error {
   return Object.assign(new Error(message), { code: 'ERR_SQLITE_ERROR', errcode });
 }
 
-const { beginRead, checkpoint, run } = Connection.prototype;
+const { beginRead, checkpoint, close, run } = Connection.prototype;
 const { handOver } = WalFollower.prototype;
 
 afterEach(() => {
-  Object.assign(Connection.prototype, { beginRead, checkpoint, run });
+  Object.assign(Connection.prototype, { beginRead, checkpoint, close, run });
   Object.assign(WalFollower.prototype, { handOver });
 });
 
@@ -205,6 +216,35 @@ describe('another database in the place of the one that was captured, beside its
     });
   }
 });
+
+const NO_PROC = !existsSync('/proc/self/fd') && 'needs /proc';
+
+test('a connection that fails to close keeps nothing else open', { skip: NO_PROC }, async (t) => {
+  const setup = await setUp(t);
+  const harness = new CaptureHarness(t, setup.path);
+  await harness.capture.sync();
+  Connection.prototype.close = function (this: Connection) {
+    close.call(this);
+    throw sqliteError(10, 'disk I/O error');
+  };
+  await assert.rejects(harness.stop(), /disk I\/O error/);
+  Connection.prototype.close = close;
+  assert.equal(isUnderCapture(setup.path), false);
+  const open = readdirSync('/proc/self/fd').map((fd) => readlinkIfThere(`/proc/self/fd/${fd}`));
+  assert.deepEqual(
+    open.filter((file) => file?.startsWith(setup.path)),
+    [],
+  );
+  await setup.app.run('PRAGMA wal_checkpoint(TRUNCATE)');
+});
+
+function readlinkIfThere(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined; // it was that of the listing
+  }
+}
 
 test('the last commits of a database that is removed are stored', async (t) => {
   const setup = await setUp(t);
