@@ -194,7 +194,6 @@ export class DatabaseCapture {
     if (found.kind === 'not-ready') throw new NotReady(found.reason);
     if (found.kind === 'hindered') throw new Hindered(found.reason);
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
-    this.#checkPageSize(found.pageSize);
     try {
       this.#identity = claimDatabase(path);
       return await this.#follow(found.pageSize);
@@ -218,9 +217,13 @@ export class DatabaseCapture {
     this.#lastCheckMs = performance.now();
     this.#attachedMs = this.#lastCheckMs;
     const head = follower.beginExactly();
+    // Between the look at it and its opening another one can have taken its place.
+    if (!follower.hasItsPageSize) throw new Replaced('the database was replaced by another file');
     this.#listener.state({ kind: 'attached' });
     const { position } = this.#maker;
-    if (position?.wal && follower.continueFrom(position.wal, this.#maker, head)) {
+    this.#sayImage(pageSize);
+    const canContinue = position?.wal && !this.#maker.needsImage(pageSize);
+    if (canContinue && follower.continueFrom(position.wal, this.#maker, head)) {
       this.#log.log('info', 'continuing where the last run stopped', { txid: formatTxid(position.txid) });
     } else {
       await this.#compare(follower, head);
@@ -228,17 +231,16 @@ export class DatabaseCapture {
     return follower;
   }
 
-  #checkPageSize(pageSize: number): void {
+  /** Why the whole database is stored again. */
+  #sayImage(pageSize: number): void {
     const { position } = this.#maker;
-    if (!position || position.pageSize === pageSize) return;
-    throw new RivuletError({
-      code: 'PAGE_SIZE_CHANGED',
-      message:
-        `${this.#settings.path} has pages of ${pageSize} bytes, but its replica ${position.replicaUrl} ` +
-        `holds pages of ${position.pageSize}`,
-      kept: 'the database and the replica are as they were',
-      next: 'replicate to a new path; the old one can still be restored',
-    });
+    if (!position || !this.#maker.needsImage(pageSize)) return;
+    const isChanged = position.pageSize !== pageSize;
+    const reason = isChanged
+      ? `its page size was ${position.pageSize} bytes and is ${pageSize} now`
+      : 'the replica lacks a snapshot since its page size changed';
+    const kept = 'everything before can still be restored, by TXID';
+    this.#log.log('warn', 'storing the whole database anew', { db: this.#settings.path, reason, kept });
   }
 
   #detach(): void {

@@ -1,6 +1,7 @@
 import { fileNameOfOpen, stampOfOpen } from '../base/database-files.ts';
 import { readFully } from '../base/durable-file.ts';
 import { PageBatch } from '../ltx/page-batch.ts';
+import { DATABASE_HEADER_SIZE, readDatabaseHeader } from '../sqlite/database-header.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
 import type { PageTable } from './page-table.ts';
 
@@ -31,6 +32,13 @@ export class FileProof {
   /** The file, as a saved position names it. */
   get fileName(): string {
     return fileNameOfOpen(this.#databaseFd);
+  }
+
+  /** Bytes a page, as the file itself says; undefined where it is no database. */
+  get pageSize(): number | undefined {
+    const bytes = new Uint8Array(DATABASE_HEADER_SIZE);
+    const reading = readDatabaseHeader(bytes.subarray(0, readFully(this.#databaseFd, bytes, 0)));
+    return reading.kind === 'database' ? reading.header.pageSize : undefined;
   }
 
   /** As {@link holds}, for a file that must hold every page; it is read only if it looks changed since the last time. */

@@ -49,6 +49,7 @@ export class L0Maker {
   #hashes: PageHashes;
   #position: LocalPosition | undefined;
   #unstoredBytes: number;
+  #lacksSnapshot: boolean;
   /** The newest file that is known to be stored, of those made since the start. */
   #storedTxid = 0n;
   /** The newest file that was made since the start. */
@@ -69,12 +70,18 @@ export class L0Maker {
     this.#position = start.position;
     this.#hashes = start.position ? loadHashes(settings.metaPath, start.position) : new PageHashes(settings.metaPath);
     this.#unstoredBytes = start.spooledBytes;
+    this.#lacksSnapshot = start.needsImage ?? false;
     this.#inSpool = prepareSpool(this.#spoolPath, start.position?.txid ?? 0n);
   }
 
   /** What the replica has once the spool is stored; undefined before the first image. */
   get position(): LocalPosition | undefined {
     return this.#position;
+  }
+
+  /** Whether the next file must hold every page of a database whose pages are of this size. */
+  needsImage(pageSize: number): boolean {
+    return this.#lacksSnapshot || this.#position?.pageSize !== pageSize;
   }
 
   get unstoredBytes(): number {
@@ -179,7 +186,7 @@ export class L0Maker {
   }
 
   /**
-   * Reads every page once and stores those that differ from what the replica has: all of them when it has none. A
+   * Reads every page once and stores those that differ from what the replica has: all of them when it {@link needsImage}. A
    * background reader: writers go on, only the WAL cannot be backfilled past where the follower stands.
    */
   async compare(follower: WalFollower, snapshot: SnapshotReader): Promise<void> {
@@ -193,7 +200,7 @@ export class L0Maker {
 
   async #compareInto(next: PageHashes, follower: WalFollower, snapshot: SnapshotReader): Promise<void> {
     const { commit, pageSize } = follower;
-    const kind: L0Kind = this.#position ? 'diff' : 'image';
+    const kind: L0Kind = this.needsImage(pageSize) ? 'image' : 'diff';
     // A file that is not made from a range of the WAL says so by offset 32 and size 0; Litestream accepts that.
     const range: WalRange = { offset: BigInt(WAL_HEADER_SIZE), size: 0n, ...follower.salts() };
     // An image is hashed as it is encoded; for a comparison the hashes decide what is encoded at all.
@@ -221,7 +228,7 @@ export class L0Maker {
       this.#log.log('info', 'reading the database', { percent: Math.floor((first / commit) * 100), pages: commit });
     }
     this.#listener.progress(commit * pageSize, commit * pageSize);
-    if (stored === 0 && this.#position?.pageCount === commit) {
+    if (!image && stored === 0 && this.#position?.pageCount === commit) {
       this.#rebase(this.#position, follower);
       return;
     }
@@ -296,6 +303,7 @@ export class L0Maker {
       fileChecksum: file.fileChecksum,
       pageSize: follower.pageSize,
       pageCount: follower.commit,
+      imageTxid: file.kind === 'image' && file.txid > 1n ? file.txid : this.#position?.imageTxid,
       wal: walPosition(follower),
     };
     try {
@@ -305,6 +313,7 @@ export class L0Maker {
       this.#log.log('warn', 'the local state was not saved', { error: messageOf(error), txid: formatTxid(file.txid) });
     }
     this.#position = position;
+    if (file.kind === 'image') this.#lacksSnapshot = false;
     this.#madeTxid = file.txid;
     follower.markStored();
     this.#lastMs = performance.now();

@@ -32,9 +32,9 @@ export interface SpooledFile {
   readonly pageCount: number;
 }
 
-/** What a file counts in the spool's cap: not the first image, which is as large as the database is. */
+/** What a file counts in the spool's cap: not an image, which is as large as the database is. */
 export function cappedBytes(file: SpooledFile): number {
-  return file.txid === 1n ? 0 : file.sizeBytes;
+  return file.kind === 'image' ? 0 : file.sizeBytes;
 }
 
 export interface L0Fields {

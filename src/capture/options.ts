@@ -22,7 +22,7 @@ export interface CaptureSettings {
   readonly truncatePages: number;
   /** Cut an L0 file at the next commit once it covers this much WAL. 0: no limit. */
   readonly maxSyncWalBytes: number;
-  /** Cap of L0 files that are not stored yet; the first image is not counted. */
+  /** Cap of L0 files that are not stored yet; images are not counted. */
   readonly maxSpoolBytes: number;
   /** Switch a database in rollback-journal mode to WAL mode. */
   readonly setWal: boolean;
@@ -34,6 +34,8 @@ export interface StartingPoint {
   readonly position: LocalPosition | undefined;
   /** Bytes that lie in the spool already, waiting to be stored. */
   readonly spooledBytes: number;
+  /** Begin with an image: the replica lacks the snapshot of one that it stands on. */
+  readonly needsImage?: boolean | undefined;
 }
 
 /**

@@ -117,6 +117,11 @@ export class WalFollower {
     return this.#file.fileName;
   }
 
+  /** False when the file that was opened is another than the one whose page size was asked for. */
+  get hasItsPageSize(): boolean {
+    return this.#file.pageSize === this.pageSize;
+  }
+
   /** Frame of the cursor's generation from which on nothing is stored yet. */
   get cutFrame(): number {
     return this.#cutFrame;

@@ -3,10 +3,10 @@ import { basename, dirname, join } from 'node:path';
 import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
-import { cappedBytes, type SpooledFile } from '../capture/l0-writer.ts';
+import { cappedBytes, type L0Kind, type SpooledFile } from '../capture/l0-writer.ts';
 import type { StartingPoint } from '../capture/options.ts';
 import { LtxDecoder } from '../ltx/decoder.ts';
-import { type LtxHeader, parseLtxName } from '../ltx/format.ts';
+import { imagePageCount, type LtxHeader, parseLtxName } from '../ltx/format.ts';
 import { createIdentity, type Identity, newLineage, readIdentity } from '../replica/identity.ts';
 import {
   dropState,
@@ -21,7 +21,8 @@ import { planRestore } from '../replica/plan.ts';
 import { type LtxFileInfo, newest, type Replica } from '../replica/replica.ts';
 import { rebuildPageHashes } from '../restore/rebuild-hashes.ts';
 import type { Store } from '../store/store.ts';
-import { storedChecksum, storeFile } from './uploader.ts';
+import { hasSnapshotSince, removeLeftSnapshot } from './snapshot.ts';
+import { storedChecksum, storeFile, storeSpooled } from './uploader.ts';
 
 /** From where a capture starts, and what has to be stored before anything that it makes. */
 export interface Start {
@@ -51,6 +52,7 @@ export async function findStart(place: Place): Promise<Start> {
   const { store, replica, signal } = place;
   const identity = await readIdentity(store, { signal });
   const state = usableState(place, identity);
+  removeLeftSnapshot(place.metaPath);
   const files = await replica.listAll({ signal });
   if (files.length === 0) return startEmpty(place, identity, state);
   checkUnbroken(place, files);
@@ -60,8 +62,9 @@ export async function findStart(place: Place): Promise<Start> {
   const theirs = stored ? await leftByLitestream(place, stored) : [];
   if (theirs.length > 0) return startFromReplica(place, lineage, theirs);
   if (state && stored) {
-    const unstored = await continuation(place, state, stored);
-    if (unstored) return startFromState(state, lineage, unstored);
+    const following = await continuation(place, state, stored);
+    const unstored = following && withImage(place, state, files, following);
+    if (following) return startFromState(state, lineage, unstored ?? following, unstored === undefined);
   }
   return startFromReplica(place, lineage, []);
 }
@@ -79,11 +82,12 @@ export async function storeLeftovers(place: Place): Promise<void> {
   if (!state) return;
   const files = await replica.listAll({ signal });
   const stored = newest(files.filter((file) => file.level === 0));
-  const unstored = stored
+  const following = stored
     ? await continuation(place, state, stored)
     : files.length === 0 && spooledTo(state, spooledFiles(place), 0n);
+  const unstored = following && (withImage(place, state, files, following) ?? following);
   for (const file of unstored || []) {
-    await storeFile(store, replica.layout, file, signal);
+    await storeSpooled(store, replica.layout, file, signal);
     if (file.txid === 1n) await createIdentity(store, state.lineage, { signal });
     place.log.log('info', 'stored a file that an earlier run had not', { txid: formatTxid(file.txid) });
   }
@@ -131,9 +135,31 @@ async function probe({ store, signal }: Place): Promise<void> {
   if (deleted?.error) throw deleted.error;
 }
 
-function startFromState(state: LocalPosition, lineage: string, unstored: readonly SpooledFile[]): Start {
+function startFromState(
+  state: LocalPosition,
+  lineage: string,
+  unstored: readonly SpooledFile[],
+  needsImage = false,
+): Start {
   const spooledBytes = unstored.reduce((sum, file) => sum + cappedBytes(file), 0);
-  return { point: { position: { ...state, lineage }, spooledBytes }, lineage, unstored };
+  return { point: { position: { ...state, lineage }, spooledBytes, needsImage }, lineage, unstored };
+}
+
+/**
+ * What has to be stored, with the image before it whose level 0 file is stored and whose snapshot is not: whoever stored it died
+ * between the two. Undefined when there is such an image and it is not in the spool.
+ */
+function withImage(
+  place: Place,
+  { imageTxid }: LocalPosition,
+  files: readonly LtxFileInfo[],
+  unstored: readonly SpooledFile[],
+): readonly SpooledFile[] | undefined {
+  if (imageTxid === undefined || hasSnapshotSince(files, imageTxid)) return unstored;
+  if (unstored.some((file) => file.txid === imageTxid)) return unstored;
+  const spooled = spooledFiles(place).find((file) => file.maxTxid === imageTxid);
+  const image = spooled && proveFile(spooled.path);
+  return image?.kind === 'image' ? [image, ...unstored] : undefined;
 }
 
 async function startFromReplica(place: Place, lineage: string, theirs: readonly SpooledFile[]): Promise<Start> {
@@ -142,7 +168,7 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
     place.log.log('info', 'stored a file that Litestream had not', { txid: formatTxid(file.txid) });
   }
   place.log.log('info', 'reading the replica to compare the database with it', { replica: place.store.url });
-  const { hashes, txid, pageSize } = await rebuild(place);
+  const { hashes, txid, pageSize, imageTxid } = await rebuild(place);
   using _ = hashes;
   const position = {
     replicaUrl: place.store.url,
@@ -151,12 +177,13 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
     fileChecksum: await newestChecksum(place, txid),
     pageSize,
     pageCount: hashes.pageCount,
+    imageTxid,
     wal: undefined,
   };
   keepLastCopies(place);
   // As after a restore: these hashes, and nothing known of the WAL.
   saveRestoredState(place.metaPath, position, hashes);
-  return { point: { position, spooledBytes: 0 }, lineage, unstored: [] };
+  return { point: { position, spooledBytes: 0, needsImage: imageTxid !== undefined }, lineage, unstored: [] };
 }
 
 /** Where the database is gone, what does not join the replica any more is still all there is of its commits. */
@@ -293,13 +320,19 @@ function proveFile(path: string): SpooledFile | undefined {
     const { header, fileChecksum, pageCount } = decodeFile(fd);
     const sizeBytes = fs.fstatSync(fd).size;
     const { maxTxid, timestampMs } = header;
-    return { kind: 'increment', txid: maxTxid, path, sizeBytes, fileChecksum, timestampMs, pageCount };
+    return { kind: kindOf(header, pageCount), txid: maxTxid, path, sizeBytes, fileChecksum, timestampMs, pageCount };
   } catch (error) {
     if (error instanceof RivuletError) return undefined;
     throw error;
   } finally {
     fs.closeSync(fd);
   }
+}
+
+/** As far as a file tells it: a comparison that found every page changed is an image, too. */
+function kindOf({ wal, commit, pageSize }: LtxHeader, pageCount: number): L0Kind {
+  if (wal.size > 0n) return 'increment';
+  return pageCount === imagePageCount(commit, pageSize) ? 'image' : 'diff';
 }
 
 function decodeFile(fd: number): { header: LtxHeader; fileChecksum: Checksum; pageCount: number } {

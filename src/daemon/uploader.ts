@@ -10,6 +10,7 @@ import { readTrailer } from '../ltx/page-index.ts';
 import type { KeyLayout } from '../replica/layout.ts';
 import { isStoreError, objectUrl, type RequestOptions, readInto, type Store, StoreError } from '../store/store.ts';
 import { Outage } from './outage.ts';
+import { needsSnapshot, storeSnapshot } from './snapshot.ts';
 
 /** Pauses between tries of one file. */
 const RETRY_MS = { first: 500, most: 15_000 } as const;
@@ -34,7 +35,7 @@ export class Uploader {
   readonly #outage: Outage;
   readonly #queue: SpooledFile[] = [];
   readonly #stop = new AbortController();
-  /** The newest file that this one stored. */
+  /** The newest file that this one stored in level 0. */
   #previous: SpooledFile | undefined;
   #running: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
@@ -121,9 +122,16 @@ export class Uploader {
   }
 
   async #storeFile(file: SpooledFile): Promise<void> {
-    await storeFile(this.#store, this.#layout, file, this.#stop.signal);
-    if (this.#previous) await this.#checkStands(this.#previous);
-    this.#previous = file;
+    const { signal } = this.#stop;
+    if (this.#previous !== file) {
+      await storeFile(this.#store, this.#layout, file, signal);
+      if (this.#previous) await this.#checkStands(this.#previous);
+      this.#previous = file;
+    }
+    if (needsSnapshot(file)) {
+      await this.#checkStands(file);
+      await storeSnapshot(this.#store, this.#layout, file, signal);
+    }
     if (file.txid === 1n) await this.#events.begun();
     this.#log.log('debug', 'ltx file uploaded', { txid: formatTxid(file.txid), size: file.sizeBytes, kind: file.kind });
   }
@@ -163,6 +171,17 @@ export function askedPauseMs(error: unknown): number {
   return Math.min(askedMs, LONGEST_RETRY_AFTER_MS);
 }
 
+/** Stores a spooled file, and the snapshot that it needs. Throws REPLICA_CONFLICT when there is another file of its TXID. */
+export async function storeSpooled(
+  store: Store,
+  layout: KeyLayout,
+  file: SpooledFile,
+  signal?: AbortSignal,
+): Promise<void> {
+  await storeFile(store, layout, file, signal);
+  if (needsSnapshot(file)) await storeSnapshot(store, layout, file, signal);
+}
+
 /** Stores one level 0 file, and never over another one. Throws REPLICA_CONFLICT when there is another one. */
 export async function storeFile(
   store: Store,
@@ -185,10 +204,11 @@ export async function storeFile(
 /** The error that ends all storing, if `error` is or means one. */
 function finalError(error: unknown, file: SpooledFile): RivuletError | undefined {
   if (error instanceof RivuletError && error.code === 'REPLICA_CONFLICT') return error;
-  if (existsSync(file.path)) return undefined;
+  const isThere = existsSync(file.path);
+  if (isThere && !(error instanceof LtxError)) return undefined;
   return new RivuletError({
     code: 'SPOOL_LOST',
-    message: `${file.path} was removed before it was stored, by something other than Rivulet`,
+    message: `${file.path} was ${isThere ? 'changed' : 'removed'} before it was stored, by something other than Rivulet`,
     kept: 'the database itself has its commits',
     next: 'start Rivulet again: it compares the database with the replica, and stores what differs',
     cause: error,

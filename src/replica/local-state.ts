@@ -68,6 +68,11 @@ export interface LocalPosition {
   /** Bytes a page. */
   readonly pageSize: number;
   readonly pageCount: number;
+  /**
+   * The newest image after TXID 1. It took the place of all files before it, whose pages are of another size; Litestream can
+   * restore what comes from there on once a snapshot of it, or of a later state, is stored.
+   */
+  readonly imageTxid: Txid | undefined;
   /** Undefined when there is nothing to continue from, as after a restore: compare every page once. */
   readonly wal: WalPosition | undefined;
 }
@@ -85,6 +90,7 @@ interface PositionJson {
   readonly fileChecksum: string;
   readonly pageSize: number;
   readonly pageCount: number;
+  readonly imageTxid?: string | undefined;
   readonly wal?: WalPosition | undefined;
 }
 
@@ -97,6 +103,7 @@ function toJson(position: LocalPosition): Buffer {
     fileChecksum: position.fileChecksum.toString(16),
     pageSize: position.pageSize,
     pageCount: position.pageCount,
+    imageTxid: position.imageTxid?.toString(16),
     wal: position.wal,
   };
   return Buffer.from(JSON.stringify(json));
@@ -112,6 +119,7 @@ function fromJson(bytes: Buffer): LocalPosition | undefined {
     fileChecksum: checksum(BigInt(`0x${json.fileChecksum}`)),
     pageSize: json.pageSize,
     pageCount: json.pageCount,
+    imageTxid: json.imageTxid === undefined ? undefined : txid(BigInt(`0x${json.imageTxid}`)),
     wal: json.wal,
   };
 }

@@ -169,10 +169,14 @@ export function checkName(header: LtxHeader, file: LtxFileInfo): void {
   throw new LtxError('header', `TXID: it holds ${inside}, which is not what its name says`);
 }
 
-/** All files of one database have pages of one size. */
-export function checkPageSize(header: LtxHeader, file: LtxFileInfo, last: LtxHeader, lastFile: LtxFileInfo): void {
-  if (header.pageSize === last.pageSize) return;
-  throw new RivuletError({
+/** The error for files that do not add up to a database of pages of the last one's size. */
+export function pageSizeMismatch(
+  header: LtxHeader,
+  file: LtxFileInfo,
+  last: LtxHeader,
+  lastFile: LtxFileInfo,
+): RivuletError {
+  return new RivuletError({
     code: 'PAGE_SIZE_MISMATCH',
     message:
       `${file.key} has pages of ${header.pageSize} bytes and ${lastFile.key} of ${last.pageSize}: ` +

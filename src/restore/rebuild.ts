@@ -1,6 +1,6 @@
 import { forEachLimited } from '../base/async.ts';
 import { assert, hasCode, RivuletError } from '../base/errors.ts';
-import { CHECKSUM_FLAG, type Checksum } from '../base/types.ts';
+import { CHECKSUM_FLAG, type Checksum, type Txid } from '../base/types.ts';
 import { imagePageCount, type LtxHeader } from '../ltx/format.ts';
 import { LtxError } from '../ltx/ltx-error.ts';
 import type { PageHashes } from '../replica/page-hashes.ts';
@@ -10,7 +10,8 @@ import { lockPageNumber } from '../sqlite/lock-page.ts';
 import { DamagedFile } from './damage.ts';
 import { fetchPages, type MappedFile } from './page-exact.ts';
 import { MAX_MAPPED_FILES, PageMap } from './page-map.ts';
-import { checkPageSize, checkSize, type FileEnds, openFile, readEnds } from './planned-file.ts';
+import { PageSizeChange } from './page-size-change.ts';
+import { checkSize, type FileEnds, openFile, readEnds } from './planned-file.ts';
 import type { PrefetchOptions } from './prefetch.ts';
 import type { Progress } from './progress.ts';
 import type { ReadContext } from './range-reader.ts';
@@ -30,7 +31,7 @@ const MAX_NAMED_PAGES = 5;
 const KEPT_FILES_BYTES = 8 * 1024 * 1024;
 
 /** Errors that say that files of one plan do not fit each other. */
-const CONTRADICTIONS = ['PAGE_SIZE_MISMATCH', 'PAGES_MISSING', 'DATABASE_CHECKSUM_MISMATCH'] as const;
+const CONTRADICTIONS = ['PAGES_MISSING', 'DATABASE_CHECKSUM_MISMATCH'] as const;
 
 /** What proves a restored database: its own checksum, or those of all files that it was made from. */
 export type Proof = 'database-checksum' | 'file-checksums';
@@ -42,6 +43,10 @@ export interface Rebuilt {
   /** Of that file, as its trailer says. */
   readonly fileChecksum: Checksum;
   readonly proof: Proof;
+  /** What it was made from: the plan, or the part of it since the page size changed. */
+  readonly files: readonly LtxFileInfo[];
+  /** The end of the image with which that part begins; undefined when it was the whole plan. */
+  readonly imageTxid: Txid | undefined;
 }
 
 export interface RebuildOptions {
@@ -56,8 +61,34 @@ export interface RebuildOptions {
   readonly progress: Progress;
 }
 
-/** Makes the database of a plan in a staged file, durable and proven. */
+/**
+ * Makes the database of a plan in a staged file, durable and proven. No listing tells the page size of a file: where it turns
+ * out to change on the way, an image took the place of everything before it, and the plan begins there.
+ */
 export async function rebuild(options: RebuildOptions): Promise<Rebuilt> {
+  try {
+    return { ...(await rebuildWhole(options)), imageTxid: undefined };
+  } catch (error) {
+    if (!(error instanceof PageSizeChange)) throw error;
+    return await rebuildSince(error, options);
+  }
+}
+
+async function rebuildSince({ number, mismatch }: PageSizeChange, options: RebuildOptions): Promise<Rebuilt> {
+  const { plan } = options;
+  const files = plan.files.slice(number + 1);
+  try {
+    const rebuilt = await rebuildWhole({ ...options, plan: { ...plan, files } });
+    return { ...rebuilt, imageTxid: files[0]?.maxTxid };
+  } catch (error) {
+    if (!hasCode(error, 'PAGES_MISSING')) throw error;
+    // No image: the page size that differs may be a damaged one.
+    await findDamage(options);
+    throw mismatch;
+  }
+}
+
+async function rebuildWhole(options: RebuildOptions): Promise<Omit<Rebuilt, 'imageTxid'>> {
   const { plan, context } = options;
   for (const file of plan.files) checkSize(file);
   const lastFile = plan.files.at(-1);
@@ -68,7 +99,7 @@ export async function rebuild(options: RebuildOptions): Promise<Rebuilt> {
   const work: Placing = { ...options, header, lastFile, lastEnds };
   try {
     await place(work);
-    return await prove(work);
+    return { ...(await prove(work)), files: plan.files };
   } catch (error) {
     // Files that contradict each other: one of them may be damaged where only its own checksum shows it.
     if (hasCode(error, ...CONTRADICTIONS)) await findDamage(work);
@@ -85,7 +116,8 @@ async function place(work: Placing): Promise<void> {
 }
 
 /** Makes the staged file durable and proves it: that it holds what was placed, and that this is the database meant. */
-async function prove({ header, lastFile, lastEnds, staged, hashes, context, progress }: Placing): Promise<Rebuilt> {
+async function prove(work: Placing): Promise<Pick<Rebuilt, 'header' | 'fileChecksum' | 'proof'>> {
+  const { header, lastFile, lastEnds, staged, hashes, context, progress } = work;
   const sizeBytes = header.commit * header.pageSize;
   // The two need not wait for each other, but the file must not be closed before both have ended.
   const [read, synced] = await Promise.allSettled([
@@ -139,12 +171,16 @@ async function placeExactly(work: Placing): Promise<void> {
 async function mapFiles(work: Placing, map: PageMap, files: MappedFile[]): Promise<void> {
   const { context, header, lastFile, lastEnds, parallelism } = work;
   const isLast = map.lastPgno === header.commit;
+  let change: PageSizeChange | undefined;
   let keptBytes = files.reduce((sum, { whole }) => sum + (whole?.length ?? 0), 0);
   await forEachLimited(files, parallelism, async (mapped, number) => {
     const { file } = mapped;
     if (!mapped.index) {
       const ends = file === lastFile ? lastEnds : await readEnds(context, file);
-      checkPageSize(ends.header, file, header, lastFile);
+      if (ends.header.pageSize !== header.pageSize) {
+        if (!change || change.number < number) change = new PageSizeChange(number, ends.header, file, header, lastFile);
+        return;
+      }
       const { index, whole } = await openFile(context, file, ends, (pgno, offset, length) => {
         map.claim(number, pgno, offset, length);
       });
@@ -157,6 +193,7 @@ async function mapFiles(work: Placing, map: PageMap, files: MappedFile[]): Promi
     await mapped.index.read(isLast ? undefined : map.lastPgno);
     if (!mapped.whole) mapped.index.release();
   });
+  if (change) throw change;
 }
 
 /** Places the newest version of every page from files that are read and proven whole, the newest first. */
@@ -174,7 +211,10 @@ async function placeFromWholeFiles(work: Placing): Promise<void> {
     files: plan.files,
     context,
     prefetch: prefetchOptions(work),
-    onHeader: (fileHeader, file) => checkPageSize(fileHeader, file, header, lastFile),
+    onHeader: (fileHeader, file) => {
+      if (fileHeader.pageSize === header.pageSize) return;
+      throw new PageSizeChange(plan.files.indexOf(file), fileHeader, file, header, lastFile);
+    },
     onPages: (batch, count) => staged.place(batch, count, isNewest),
     onRange: progress.start('fetch', storedBytes(plan)),
   });
@@ -188,7 +228,7 @@ async function placeFromWholeFiles(work: Placing): Promise<void> {
 }
 
 /** Proves every file by itself: throws for the first damaged one, and returns when none is. */
-async function findDamage(work: Placing): Promise<void> {
+async function findDamage(work: RebuildOptions): Promise<void> {
   const { plan, context, progress } = work;
   await readWholeFiles({
     files: plan.files,

@@ -303,6 +303,7 @@ class Restore {
         fileChecksum,
         pageSize: header.pageSize,
         pageCount: header.commit,
+        imageTxid: restored.rebuilt.imageTxid,
         wal: undefined,
       };
       saveRestoredState(metaPath, position, hashes);
@@ -348,7 +349,7 @@ class Restore {
       movedAside,
       keptSpool,
       proof: rebuilt.proof,
-      files: plan.files,
+      files: rebuilt.files,
     };
   }
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import type { RivuletError } from '../../src/base/errors.ts';
@@ -17,6 +17,7 @@ import { tempFolder } from '../support/temp.ts';
 
 const NEVER = new AbortController().signal;
 const LONG_MS = 60_000;
+const SNAPSHOT_KEY = FILE_LAYOUT.key(9, 1n, 5n);
 
 /** A store as some are: of two creators in the same moment, both succeed. */
 class UndecidedStore extends FileStore {
@@ -82,6 +83,16 @@ class Setup {
     };
   }
 
+  /** The same of a kind that takes the place of everything before it. */
+  image(id: number, fill = id): SpooledFile {
+    return { ...this.spooled(id, fill), kind: 'image' };
+  }
+
+  get snapshots(): string[] {
+    const folder = join(this.root, 'ltx', '9');
+    return existsSync(folder) ? readdirSync(folder) : [];
+  }
+
   content(id: bigint): Buffer {
     return readFileSync(join(this.root, FILE_LAYOUT.key(0, id, id)));
   }
@@ -124,6 +135,65 @@ describe('the uploader', () => {
       setup.uploader.waiting.map((file) => file.txid),
       [2n, 3n],
     );
+  });
+
+  test('stores an image and then its snapshot before it says so; a lost snapshot alone is tried again', async (t) => {
+    const setup = new Setup(t, [
+      { verb: 'put', key: /^ltx\/9\//, kind: 'error-before', times: 2 },
+      { verb: 'put', key: /^ltx\/9\//, kind: 'error-after', times: 1 },
+    ]);
+    const putKeys: string[] = [];
+    const put = setup.store.put.bind(setup.store);
+    setup.store.put = (key, ...rest) => {
+      putKeys.push(key);
+      if (key.startsWith('ltx/9/')) assert.deepEqual(setup.stored, [4n]);
+      return put(key, ...rest);
+    };
+    for (const file of [setup.spooled(4), setup.image(5), setup.spooled(6)]) setup.uploader.enqueue(file);
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), true);
+    assert.deepEqual(setup.stored, [4n, 5n, 6n]);
+    const [four, five, six, snapshot] = [4n, 5n, 6n].map((id) => FILE_LAYOUT.key(0, id, id)).concat(SNAPSHOT_KEY);
+    assert.deepEqual(putKeys, [four, five, snapshot, snapshot, snapshot, snapshot, six]);
+    const { header: head, pages } = readLtx(readFileSync(join(setup.root, SNAPSHOT_KEY)));
+    assert.deepEqual([head.minTxid, head.maxTxid], [1n, 5n]);
+    assert.deepEqual(pages, readLtx(setup.content(5n)).pages);
+    assert.deepEqual(readdirSync(join(setup.spool, '..')).sort(), ['replica', 'spool']);
+  });
+
+  test('an image whose TXID another writer took, before or after us, gets no snapshot', async (t) => {
+    const first = new Setup(t, []);
+    const theirs = first.image(5, 99);
+    await first.store.put(FILE_LAYOUT.key(0, 5n, 5n), { file: theirs.path, sizeBytes: theirs.sizeBytes });
+    first.uploader.enqueue(first.image(5));
+    assert.equal(await first.uploader.drain(LONG_MS, 5, NEVER), false);
+    assert.equal(first.conflicts[0]?.code, 'REPLICA_CONFLICT');
+    assert.deepEqual(first.snapshots, []);
+
+    const late = new Setup(t, [], (root) => new UndecidedStore({ root }));
+    const put = late.store.put.bind(late.store);
+    late.store.put = async (key, ...rest) => {
+      const info = await put(key, ...rest);
+      const other = late.image(5, 99);
+      await put(FILE_LAYOUT.key(0, 5n, 5n), { file: other.path, sizeBytes: other.sizeBytes });
+      return info;
+    };
+    late.uploader.enqueue(late.image(5));
+    assert.equal(await late.uploader.drain(LONG_MS, 5, NEVER), false);
+    assert.equal(late.conflicts[0]?.code, 'REPLICA_CONFLICT');
+    assert.deepEqual(late.snapshots, []);
+  });
+
+  test('an image that was changed in the spool becomes no snapshot', async (t) => {
+    const setup = new Setup(t, []);
+    const file = setup.image(5);
+    const bytes = readFileSync(file.path);
+    const spoiled = Buffer.from(bytes);
+    spoiled.writeUInt8(spoiled.readUInt8(120) ^ 1, 120);
+    writeFileSync(file.path, spoiled);
+    setup.uploader.enqueue(file);
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), false);
+    assert.equal(setup.conflicts[0]?.code, 'SPOOL_LOST');
+    assert.deepEqual([setup.stored, setup.snapshots], [[], []]);
   });
 
   test('a drain without patience makes one try, one that is given up ends at once', async (t) => {

@@ -16,6 +16,7 @@ function positionAt(id: number, pageCount: number): LocalPosition {
     fileChecksum: checksum((1n << 63n) | BigInt(id)),
     pageSize: 4096,
     pageCount,
+    imageTxid: id > 2 ? txid(2) : undefined,
     wal: { salts: '0102030405060708', frames: id, sums: { first: id, second: id }, file: '1-2' },
   };
 }

@@ -254,6 +254,15 @@ export class Application {
     this.noteCommit(true);
   }
 
+  /** Makes the pages another size, which takes the rollback-journal mode for a moment. Nobody else has it open. */
+  changePageSize(pageSize: number): void {
+    this.close();
+    const connection = this.#opened(this.path);
+    connection.exec(`PRAGMA journal_mode=delete; PRAGMA page_size=${pageSize}; VACUUM; PRAGMA journal_mode=wal`);
+    connection.close();
+    this.noteCommit(true);
+  }
+
   /** Another database takes this one's place, by a rename. */
   replace(pageSize: number): void {
     this.close();

@@ -54,10 +54,10 @@ export class FaultyStore implements Store {
 
   async *list(prefix: string, { startAfter = '' }: ListOptions = {}): AsyncGenerator<ObjectInfo> {
     await this.#request(() => undefined);
-    const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && key > startAfter).sort();
+    const stored = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && key > startAfter);
     // What was stored last is not in the listing yet.
     const hidden = this.weather === 'stale' ? between(this.#random, 0, 2) : 0;
-    for (const key of keys.slice(0, keys.length - hidden)) {
+    for (const key of stored.slice(0, stored.length - hidden).sort()) {
       const object = this.objects.get(key);
       if (object) yield { key, sizeBytes: object.bytes.length, modifiedMs: object.modifiedMs };
     }

@@ -79,6 +79,26 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     file: 'src/capture/l0-writer.ts',
     edits: [['    fsyncFolder(dirname(this.#path));\n', '']],
   },
+  'compares pages of two sizes': {
+    file: 'src/capture/l0-maker.ts',
+    edits: [['this.#position?.pageSize !== pageSize', '!this.#position']],
+  },
+  'stores the snapshot of an image whose TXID is not taken yet': {
+    file: 'src/daemon/uploader.ts',
+    edits: [
+      [
+        '    if (this.#previous !== file) {\n',
+        `    if (needsSnapshot(file)) await storeSnapshot(this.#store, this.#layout, file, signal);
+    if (this.#previous !== file) {\n`,
+      ],
+    ],
+  },
+  'forgets the snapshot that a dead process had not stored': {
+    file: 'src/daemon/starting-point.ts',
+    edits: [
+      ['if (imageTxid === undefined || hasSnapshotSince(files, imageTxid)) return unstored;', 'return unstored;'],
+    ],
+  },
 };
 
 /** Has the module that a mutation names be loaded with the mistake in it. Before anything imports it. */

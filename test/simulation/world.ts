@@ -7,16 +7,16 @@ import { CaptureGauges } from '../../src/capture/gauges.ts';
 import type { SpooledFile } from '../../src/capture/l0-writer.ts';
 import type { DatabaseConfig } from '../../src/config/config.ts';
 import { DatabaseReplication } from '../../src/daemon/database-replication.ts';
-import { FILE_LAYOUT } from '../../src/replica/layout.ts';
+import { FILE_LAYOUT, SNAPSHOT_LEVEL } from '../../src/replica/layout.ts';
 import { metaPathFor } from '../../src/replica/local-state.ts';
 import { Replica } from '../../src/replica/replica.ts';
 import { readOnly } from '../../src/store/read-only-store.ts';
 import { RetryingStore } from '../../src/store/wrap/retrying-store.ts';
-import { readLtx } from '../support/ltx.ts';
 import { between, type Random, randomOf } from '../support/writers.ts';
 import { Application } from './application.ts';
 import { FaultyStore, type Weather } from './faulty-store.ts';
 import { Crash, type Machine } from './machine.ts';
+import { afterFile, canBeMerged, type RestoredState } from './replica-state.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
 /** What a seed was found to break. */
@@ -25,6 +25,7 @@ export class Broken extends Error {
 }
 
 const ACTIONS = 120;
+const PAGE_SIZES = [512, 1024, 4096];
 const WEATHERS: readonly Weather[] = ['fine', 'fine', 'fine', 'slow', 'flaky', 'away', 'stale'];
 /** More than the longest pause between two tries. */
 const LONG_MS = 90_000;
@@ -37,7 +38,6 @@ export class World {
   readonly #application: Application;
   readonly #store: FaultyStore;
   readonly #config: DatabaseConfig;
-  readonly #pageSize: number;
   #replication: DatabaseReplication | undefined;
   #captures: DatabaseCapture[] = [];
   #failure: unknown;
@@ -54,8 +54,8 @@ export class World {
     Math.random = this.#random;
     time.restart();
     const path = join(folder, 'app.db');
-    this.#pageSize = [512, 1024, 4096][between(this.#random, 0, 2)] ?? 512;
-    this.#application = machine.asApplication(() => new Application(path, this.#random, this.#pageSize));
+    const pageSize = this.#anyPageSize();
+    this.#application = machine.asApplication(() => new Application(path, this.#random, pageSize));
     this.#store = new FaultyStore(this.#random);
     this.#config = this.#settings(path);
     machine.renew(metaPathFor(path));
@@ -111,7 +111,8 @@ export class World {
     else if (dice < 0.93) await this.#losePower();
     else if (dice < 0.945) this.#applicationDies();
     else if (dice < 0.95) this.#replaceDatabase();
-    else if (dice < 0.97) this.#applicationActsWhileNobodyLooks();
+    else if (dice < 0.965) this.#applicationActsWhileNobodyLooks();
+    else if (dice < 0.97) await this.#pageSizeChanges();
     else await this.#syncNow();
   }
 
@@ -178,9 +179,23 @@ export class World {
     this.#say('application dies');
   }
 
+  #anyPageSize(): number {
+    return PAGE_SIZES[between(this.#random, 0, PAGE_SIZES.length - 1)] ?? 512;
+  }
+
   #replaceDatabase(): void {
-    this.#machine.asApplication(() => this.#application.replace(this.#pageSize));
+    const pageSize = this.#anyPageSize();
+    this.#machine.asApplication(() => this.#application.replace(pageSize));
     this.#say('database is replaced');
+  }
+
+  /** Nobody else has the database open: it can leave WAL mode. */
+  async #pageSizeChanges(): Promise<void> {
+    this.#killReplicator();
+    await this.#bury('is gone');
+    const pageSize = this.#anyPageSize();
+    this.#machine.asApplication(() => this.#application.changePageSize(pageSize));
+    this.#say('application changes the page size');
   }
 
   // ---- The machine ----
@@ -358,22 +373,37 @@ export class World {
 
   // ---- What must hold ----
 
-  /** What a restore would give now: every file of level 0 in its order. */
+  /** What a restore would give now: every file of level 0 in its order. A snapshot must be of the state of its TXID. */
   #restored(): Buffer | undefined {
-    let image = Buffer.alloc(0);
-    let last = 0n;
-    const keys = [...this.#store.objects.keys()].filter((key) => key.endsWith('.ltx')).sort();
-    if (keys.length === 0) return undefined;
-    for (const key of keys) {
-      const { header, pages } = readLtx(this.#store.objects.get(key)?.bytes ?? Buffer.alloc(0));
-      if (header.minTxid !== last + 1n) throw new Broken(`${key} does not follow TXID ${last}`);
-      last = header.maxTxid;
-      const next = Buffer.alloc(header.commit * header.pageSize);
-      image.copy(next, 0, 0, Math.min(image.length, next.length));
-      for (const page of pages) next.set(page.bytes, (page.pgno - 1) * header.pageSize);
-      image = next;
+    let state: RestoredState | undefined;
+    const prefix = FILE_LAYOUT.levelPrefix(0);
+    const keys = [...this.#store.objects.keys()].filter((key) => key.startsWith(prefix)).sort();
+    for (const [i, key] of keys.entries()) {
+      if (key !== FILE_LAYOUT.key(0, BigInt(i + 1), BigInt(i + 1)))
+        throw new Broken(`${key} does not follow TXID ${i}`);
+      state = afterFile(state, this.#bytesOf(key));
+      if (!state) throw new Broken(`${key} mixes two page sizes`);
+      this.#checkSnapshot(state);
     }
-    return image;
+    const snapshots = [...this.#store.objects.keys()].filter((key) =>
+      key.startsWith(FILE_LAYOUT.levelPrefix(SNAPSHOT_LEVEL)),
+    );
+    const newest = snapshots.sort().at(-1);
+    if (newest && newest > FILE_LAYOUT.key(SNAPSHOT_LEVEL, 1n, state?.txid ?? 0n)) {
+      throw new Broken(`${newest} is of a TXID that is not taken`);
+    }
+    return state?.image;
+  }
+
+  #checkSnapshot(state: RestoredState): void {
+    const key = FILE_LAYOUT.key(SNAPSHOT_LEVEL, 1n, state.txid);
+    if (!this.#store.objects.has(key)) return;
+    const image = afterFile(undefined, this.#bytesOf(key))?.image;
+    if (!image?.equals(state.image)) throw new Broken(`${key} is not the state of its TXID`);
+  }
+
+  #bytesOf(key: string): Buffer {
+    return this.#store.objects.get(key)?.bytes ?? Buffer.alloc(0);
   }
 
   #checkStore(): void {
@@ -387,6 +417,7 @@ export class World {
     this.#machine.asApplication(() => {
       const image = this.#restored();
       if (!image || !this.#application.isNow(image)) throw new Broken(`${what} is not the newest state`);
+      if (!canBeMerged(this.#store.objects)) throw new Broken(`${what} has two page sizes and no snapshot`);
     });
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
@@ -98,6 +98,14 @@ export function createDatabase(path: string, options: { pageSize?: number; autoV
   db.exec('PRAGMA journal_mode=wal');
   db.exec('CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, body BLOB); CREATE INDEX item_name ON item (name)');
   return db;
+}
+
+/** Gives a database another page size, as an application does while nobody else has it open. */
+export function changePageSize(path: string, pageSize: number): void {
+  const db = openDatabase(path);
+  db.exec(`PRAGMA journal_mode=delete; PRAGMA page_size=${pageSize}; VACUUM; PRAGMA journal_mode=wal`);
+  assert.equal(db.prepare('PRAGMA page_size').get()?.page_size, pageSize);
+  db.close();
 }
 
 /** One transaction that inserts `count` rows of about `bytes` bytes. */
@@ -201,6 +209,12 @@ export function l0Names(replica: string): string[] {
   } catch {
     return [];
   }
+}
+
+/** The snapshots of a replica in a folder, by name, oldest first. */
+export function snapshotNames(replica: string): string[] {
+  const folder = join(replica, 'ltx', '9');
+  return existsSync(folder) ? readdirSync(folder).sort() : [];
 }
 
 export type L0Kind = 'image' | 'diff' | 'increment';
