@@ -196,7 +196,7 @@ export class DatabaseCapture {
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
     try {
       this.#identity = claimDatabase(path);
-      return await this.#follow(found.pageSize);
+      return await this.#follow(this.#identity, found.pageSize);
     } catch (error) {
       this.#detach();
       if (!identify(path)) throw new NotReady('there is no database yet'); // it was removed a moment ago
@@ -205,7 +205,7 @@ export class DatabaseCapture {
     }
   }
 
-  async #follow(pageSize: number): Promise<WalFollower> {
+  async #follow(identity: FileIdentity, pageSize: number): Promise<WalFollower> {
     const { path, metaPath, busyTimeoutMs, maxSyncWalBytes } = this.#settings;
     const follower = new WalFollower(
       path,
@@ -217,8 +217,10 @@ export class DatabaseCapture {
     this.#lastCheckMs = performance.now();
     this.#attachedMs = this.#lastCheckMs;
     const head = follower.beginExactly();
-    // Between the look at it and its opening another one can have taken its place.
-    if (!follower.hasItsPageSize) throw new Replaced('the database was replaced by another file');
+    // Between the look at it and the opening of its last file another one can have taken its place.
+    if (!follower.stillThere(identity) || !follower.hasItsPageSize) {
+      throw new Replaced('the database was replaced by another file');
+    }
     this.#listener.state({ kind: 'attached' });
     const { position } = this.#maker;
     this.#sayImage(pageSize);

@@ -157,7 +157,8 @@ export class World {
     if (this.#random() < 0.97) return;
     this.#machine.asApplication(() => {
       const app = this.#application;
-      if (this.#random() < 0.5) app.act();
+      if (this.#random() < 0.03) app.replace(this.#anyPageSize());
+      else if (this.#random() < 0.5) app.act();
       else if (app.tinyCommit() && app.checkpoint('RESTART')) app.tinyCommit();
     });
     this.#say('application acts between two steps');
