@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from './random.ts';
 import { Rows } from './rows.ts';
 
-const BUSY_TIMEOUT_MS = 5000;
+const BUSY_TIMEOUT_MS = 2000;
 const SEED = 400;
 /** Commits between two checkpoints: their moments are spread over all that a replicator does meanwhile. */
 const BETWEEN = { least: 40, span: 120 } as const;
