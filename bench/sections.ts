@@ -77,6 +77,7 @@ export type SectionName =
   | 'increments'
   | 'large'
   | 'stream'
+  | 'at-once'
   | 'waits'
   | 'again'
   | 'idle'
@@ -96,6 +97,7 @@ export interface Section {
 const INCREMENTS = 50;
 const STARTS_A_RUN = 5;
 const MANY_DATABASES = 200;
+const SHORTEST_INTERVAL = '1ms';
 /** The contenders of the section `large`. */
 export const LARGE_FIRST = 'first replication';
 export const LARGE_RESTORE = 'restore';
@@ -114,6 +116,12 @@ export const SECTIONS: readonly Section[] = [
     title: ({ stream }) =>
       `Steady stream: ${stream.commitsPerSecond} commits a second for ${stream.seconds} s, default settings`,
     run: runStream,
+  },
+  {
+    name: 'at-once',
+    title: ({ stream }) =>
+      `The same with a sync interval of ${SHORTEST_INTERVAL}: ${stream.commitsPerSecond} commits a second for ${stream.seconds} s`,
+    run: runAtOnce,
   },
   {
     name: 'waits',
@@ -220,6 +228,12 @@ async function runStream(setting: Setting): Promise<Result> {
     by[name] = await steadyStream(tool, new Workplace(setting.work, 'stream'), setting.smallDatabase, setting.stream);
   }
   return { kind: 'steady', by };
+}
+
+async function runAtOnce({ work, smallDatabase, stream, rivulet }: Setting): Promise<Result> {
+  const place = new Workplace(work, 'stream');
+  const settings = { ...stream, syncInterval: SHORTEST_INTERVAL };
+  return { kind: 'steady', by: { [rivulet.name]: await steadyStream(rivulet, place, smallDatabase, settings) } };
 }
 
 async function runWaits(setting: Setting): Promise<Result> {
