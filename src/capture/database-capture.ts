@@ -395,7 +395,7 @@ export class DatabaseCapture {
     const large = follower.cursor.frames >= this.#pagesDue;
     const late = checkpointIntervalMs > 0 && now - this.#lastHandoverMs >= checkpointIntervalMs;
     if (!quiet && !large && !late) return;
-    const outcome = follower.handOver();
+    const outcome = follower.handOver(this.#pagesUrgent);
     this.#sayCheckpointFailure(follower.checkpointFailure);
     this.#walWatch.tried(outcome, follower);
     // Not now: carry on, and try again later.
