@@ -16,8 +16,8 @@ import {
 } from '../support/tools.ts';
 
 const FRAME_BYTES = 4096 + 24;
-const TRUNCATE_PAGES = 10_000;
-const COMMITS = 2500;
+const TRUNCATE_PAGES = 6000;
+const COMMITS = 1500;
 /** What a commit of the writers below adds to the WAL at least: a row of three pages, and the page that leads to it. */
 const FRAMES_A_COMMIT = 4;
 const MOST_GROWTH_KIB = 32 * 1024;
