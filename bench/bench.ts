@@ -95,6 +95,7 @@ async function runSections({ quick, runs, sections, json }: Flags, work: string)
       { name: '400 a second', commitsPerSecond: 400, commits: quick ? 1200 : 8000 },
       { name: 'as fast as it can', commitsPerSecond: 0, commits: quick ? 20_000 : 200_000 },
     ],
+    checkpoints: { commitsPerSecond: 400, checkpoints: quick ? 10 : 30 },
     bucketMib,
     bucketDatabase: databaseOf(CACHE, bucketMib),
     s3: gateway && new RgwServer(gateway.access),

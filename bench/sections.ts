@@ -1,6 +1,7 @@
 import type { S3Server } from '../test/servers/s3-server.ts';
 import { type AgainFigures, MEANWHILE, startAgain } from './again.ts';
 import { addIncrements, firstReplication, restore } from './bulk.ts';
+import { CHECKPOINT_MODES, type CheckpointFigures, type CheckpointSettings, checkpoints } from './checkpoints.ts';
 import { type Contender, contest } from './contest.ts';
 import { plainCopies, Workplace } from './copies.ts';
 import { makeSparse } from './database.ts';
@@ -25,8 +26,10 @@ export interface Setting {
   /** For work whose cost does not depend on the size. */
   readonly smallDatabase: string;
   readonly stream: StreamSettings;
-  /** For the sections `waits`. */
+  /** For the section `waits`. */
   readonly paces: readonly Pace[];
+  /** For the section `checkpoints`. */
+  readonly checkpoints: CheckpointSettings;
   /** For work with a bucket. */
   readonly bucketMib: number;
   readonly bucketDatabase: string;
@@ -52,6 +55,8 @@ export type WaitsResult = Readonly<Record<string, Readonly<Record<string, WaitFi
 /** By what happens meanwhile, and then by the contender. */
 export type AgainResult = Readonly<Record<string, Readonly<Record<string, AgainFigures>>>>;
 export type IdleResult = Readonly<Record<string, IdleFigures>>;
+/** By the kind of checkpoint, and then of the contender. */
+export type CheckpointsResult = Readonly<Record<string, Readonly<Record<string, CheckpointFigures>>>>;
 export type CpuResult = Readonly<Record<string, PutCpu>>;
 
 export type Result =
@@ -61,6 +66,7 @@ export type Result =
   | { readonly kind: 'again'; readonly by: AgainResult }
   | { readonly kind: 'idle'; readonly by: IdleResult }
   | { readonly kind: 'waits'; readonly by: WaitsResult }
+  | { readonly kind: 'checkpoints'; readonly by: CheckpointsResult }
   | { readonly kind: 'cpu'; readonly by: CpuResult }
   /** Not measured: something that it needs is not on this machine. */
   | { readonly kind: 'missing'; readonly what: string };
@@ -71,9 +77,11 @@ export type SectionName =
   | 'increments'
   | 'large'
   | 'stream'
+  | 'at-once'
   | 'waits'
   | 'again'
   | 'idle'
+  | 'checkpoints'
   | 'start'
   | 's3-restore'
   | 's3-requests'
@@ -89,6 +97,7 @@ export interface Section {
 const INCREMENTS = 50;
 const STARTS_A_RUN = 5;
 const MANY_DATABASES = 200;
+const SHORTEST_INTERVAL = '1ms';
 /** The contenders of the section `large`. */
 export const LARGE_FIRST = 'first replication';
 export const LARGE_RESTORE = 'restore';
@@ -109,6 +118,12 @@ export const SECTIONS: readonly Section[] = [
     run: runStream,
   },
   {
+    name: 'at-once',
+    title: ({ stream }) =>
+      `The same with a sync interval of ${SHORTEST_INTERVAL}: ${stream.commitsPerSecond} commits a second for ${stream.seconds} s`,
+    run: runAtOnce,
+  },
+  {
     name: 'waits',
     title: () => 'What an application waits for its commits; the run in the middle',
     run: runWaits,
@@ -120,6 +135,12 @@ export const SECTIONS: readonly Section[] = [
     run: runAgain,
   },
   { name: 'idle', title: () => 'Databases to which nothing is written', run: runIdle },
+  {
+    name: 'checkpoints',
+    title: ({ checkpoints: { checkpoints: count, commitsPerSecond } }) =>
+      `What an application waits for its own checkpoints: ${count} of each, ${commitsPerSecond} commits a second in between`,
+    run: runCheckpoints,
+  },
   { name: 'start', title: () => 'Start-up: restore -if-db-not-exists with the database there', run: runStart },
   {
     name: 's3-restore',
@@ -209,6 +230,12 @@ async function runStream(setting: Setting): Promise<Result> {
   return { kind: 'steady', by };
 }
 
+async function runAtOnce({ work, smallDatabase, stream, rivulet }: Setting): Promise<Result> {
+  const place = new Workplace(work, 'stream');
+  const settings = { ...stream, syncInterval: SHORTEST_INTERVAL };
+  return { kind: 'steady', by: { [rivulet.name]: await steadyStream(rivulet, place, smallDatabase, settings) } };
+}
+
 async function runWaits(setting: Setting): Promise<Result> {
   const { work, smallDatabase, paces, runs } = setting;
   const place = (name: string): Workplace => new Workplace(work, name);
@@ -232,6 +259,20 @@ async function runAgain(setting: Setting): Promise<Result> {
 
 async function runIdle(setting: Setting): Promise<Result> {
   return { kind: 'idle', by: await idle(tools(setting), setting.work, [1, MANY_DATABASES]) };
+}
+
+async function runCheckpoints(setting: Setting): Promise<Result> {
+  const { work, smallDatabase, checkpoints: settings } = setting;
+  const by: Record<string, Record<string, CheckpointFigures>> = {};
+  for (const mode of CHECKPOINT_MODES) {
+    const figures: Record<string, CheckpointFigures> = {};
+    for (const tool of [...tools(setting), undefined]) {
+      const name = tool?.name ?? 'alone';
+      figures[name] = await checkpoints(tool, new Workplace(work, name), smallDatabase, mode, settings);
+    }
+    by[mode] = figures;
+  }
+  return { kind: 'checkpoints', by };
 }
 
 function runStart(setting: Setting): Promise<Result> {

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Application } from '../scripts/quickstart/application.ts';
@@ -16,6 +18,8 @@ const SETTLE_MS = 1500;
 export interface StreamSettings {
   readonly commitsPerSecond: number;
   readonly seconds: number;
+  /** Default: the tool's own. */
+  readonly syncInterval?: string;
 }
 
 /** A steady stream of commits, with or without a tool that replicates them. */
@@ -30,7 +34,7 @@ export interface SteadyFigures {
   readonly peakMib: number | undefined;
 }
 
-/** Streams with the tool's default settings; `tool` undefined: only the application. */
+/** Streams with the tool's default settings but for what is given; `tool` undefined: only the application. */
 export async function steadyStream(
   tool: Tool | undefined,
   place: Workplace,
@@ -41,7 +45,7 @@ export async function steadyStream(
   const commits = settings.commitsPerSecond * settings.seconds;
   const writer = new Application(WRITER, place.databasePath, String(settings.commitsPerSecond), String(commits));
   const page = await writer.opened;
-  const replication = tool && new Replication(tool, place, writer, page);
+  const replication = tool && new Replication(tool, argumentsFor(place, settings), place, writer, page);
   try {
     await replication?.begun();
     await sleep(SETTLE_MS);
@@ -63,20 +67,26 @@ export async function steadyStream(
   }
 }
 
+function argumentsFor({ folder, databasePath, replicaUrl }: Workplace, { syncInterval }: StreamSettings): string[] {
+  if (syncInterval === undefined) return [databasePath, replicaUrl];
+  const config = join(folder, 'bench.yml');
+  writeFileSync(
+    config,
+    JSON.stringify({ dbs: [{ path: databasePath, replica: { url: replicaUrl, 'sync-interval': syncInterval } }] }),
+  );
+  return ['-config', config];
+}
+
 /** A tool at work, and what it has stored as seen from outside. */
 class Replication {
   readonly stream: Stream;
   readonly #process: LineProcess;
   readonly #watch: StoredCommits;
 
-  constructor(tool: Tool, place: Workplace, writer: Application, page: number) {
+  constructor(tool: Tool, args: readonly string[], place: Workplace, writer: Application, page: number) {
     const stream = new Stream(writer);
     this.stream = stream;
-    this.#process = new LineProcess(
-      [tool.program, 'replicate', place.databasePath, place.replicaUrl],
-      undefined,
-      tool.env,
-    );
+    this.#process = new LineProcess([tool.program, 'replicate', ...args], undefined, tool.env);
     this.#watch = new StoredCommits(place.replicaPath, page, (file) => stream.add(file));
   }
 

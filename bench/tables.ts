@@ -6,6 +6,7 @@ import type { Goal } from './goals.ts';
 import type {
   AgainResult,
   BulkResult,
+  CheckpointsResult,
   CpuResult,
   IdleResult,
   RequestsResult,
@@ -62,6 +63,8 @@ function rowsOf(result: Exclude<Result, { readonly kind: 'missing' }>, setting: 
       return againRows(result.by, setting);
     case 'idle':
       return idleRows(result.by);
+    case 'checkpoints':
+      return checkpointRows(result.by, setting);
     case 'cpu':
       return cpuRows(result.by);
   }
@@ -166,6 +169,19 @@ function waitRows(by: WaitsResult, setting: Setting): string[][] {
     ]),
   );
   return [['', 'p50', 'p99', 'longest', 'rate', 'CPU for a MB of WAL'], ...rows];
+}
+
+function checkpointRows(by: CheckpointsResult, setting: Setting): string[][] {
+  const ms = (value: number): string => `${value.toFixed(1)} ms`;
+  const rows = Object.entries(by).flatMap(([mode, figures]) =>
+    Object.entries(figures).map(([name, { medianMs, mostMs, refused, checkpoints }]) => [
+      `${mode}, ${label(name, setting)}`,
+      ms(medianMs),
+      ms(mostMs),
+      `${refused} of ${checkpoints}`,
+    ]),
+  );
+  return [['', 'p50', 'longest', 'given up'], ...rows];
 }
 
 function label(name: string, { litestream, sqlite3 }: Setting): string {

@@ -1,18 +1,12 @@
-import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { LineProcess } from '../scripts/quickstart/child-process.ts';
 import type { Workplace } from './copies.ts';
 import { median } from './figures.ts';
-import { cpuSecondsOf } from './measure.ts';
 import type { Tool } from './tools.ts';
+import { WriterProcess, workBeside } from './writer-process.ts';
 
 const WRITER = fileURLToPath(new URL('waits-writer.ts', import.meta.url));
-const LIMIT_MS = 120_000;
-/** Longer than any tool waits before it stores what it has. */
-const SETTLE_MS = 2500;
 /** Commits from which the size of all is known. */
 const SAMPLE = 2000;
 
@@ -83,11 +77,11 @@ function middleOf(runs: readonly Run[], commits: number, walMb: number): WaitFig
 async function walBytesACommit(place: Workplace, original: string): Promise<number> {
   place.reset(original);
   const reader = new DatabaseSync(place.databasePath, { readOnly: true });
-  const writer = await Writer.begin(place, { name: 'sample', commitsPerSecond: 0, commits: SAMPLE });
+  const writer = await beginWriter(place.databasePath, { name: 'sample', commitsPerSecond: 0, commits: SAMPLE });
   try {
     reader.exec('BEGIN');
     reader.prepare('SELECT count(*) FROM sqlite_schema').get();
-    await writer.commit();
+    await writer.work();
     return statSync(`${place.databasePath}-wal`).size / SAMPLE;
   } finally {
     await writer.end();
@@ -97,68 +91,10 @@ async function walBytesACommit(place: Workplace, original: string): Promise<numb
 }
 
 async function once(tool: Tool | undefined, place: Workplace, original: string, pace: Pace): Promise<Run> {
-  place.reset(original);
-  const writer = await Writer.begin(place, pace);
-  const replicator =
-    tool && new LineProcess([tool.program, 'replicate', place.databasePath, place.replicaUrl], undefined, tool.env);
-  const cpuSeconds = (): number | undefined => replicator && cpuSecondsOf(replicator.pid ?? 0);
-  try {
-    if (replicator) await waitUntil('the first image', replicator, () => existsSync(firstFile(place)));
-    await sleep(SETTLE_MS);
-    const before = cpuSeconds();
-    const told = await writer.commit();
-    await sleep(SETTLE_MS);
-    const after = cpuSeconds();
-    return { ...told, cpuSeconds: before === undefined || after === undefined ? undefined : after - before };
-  } finally {
-    await Promise.all([writer.end(), replicator?.kill()]);
-    place.clear();
-  }
+  const { told, cpuSeconds } = await workBeside(tool, place, original, (path) => beginWriter(path, pace));
+  return { ...told, cpuSeconds };
 }
 
-function firstFile({ replicaPath }: Workplace): string {
-  return join(replicaPath, 'ltx/0/0000000000000001-0000000000000001.ltx');
-}
-
-/** The application: a process of its own, with the database open. */
-class Writer {
-  readonly #process: LineProcess;
-  readonly #lines: string[] = [];
-
-  private constructor(place: Workplace, { commitsPerSecond, commits }: Pace) {
-    this.#process = new LineProcess(
-      [
-        process.execPath,
-        '--disable-warning=ExperimentalWarning',
-        WRITER,
-        place.databasePath,
-        String(commitsPerSecond),
-        String(commits),
-      ],
-      (line) => this.#lines.push(line),
-    );
-  }
-
-  static async begin(place: Workplace, pace: Pace): Promise<Writer> {
-    const writer = new Writer(place, pace);
-    await waitUntil('the application', writer.#process, () => writer.#lines.length > 0);
-    return writer;
-  }
-
-  async commit(): Promise<Told> {
-    this.#process.write('go\n');
-    await waitUntil('the last commit', this.#process, () => this.#lines.length > 1);
-    return JSON.parse(this.#lines[1] ?? '') as Told; // what the writer prints
-  }
-
-  end(): Promise<void> {
-    return this.#process.kill();
-  }
-}
-
-async function waitUntil(what: string, needed: LineProcess, done: () => boolean): Promise<void> {
-  for (const until = Date.now() + LIMIT_MS; !done(); await sleep(20)) {
-    if (!needed.running) throw new Error(`a process ended before ${what} came:\n${needed.log}`);
-    if (Date.now() > until) throw new Error(`${what} did not come in ${LIMIT_MS / 1000} s`);
-  }
+function beginWriter(databasePath: string, { commitsPerSecond, commits }: Pace): Promise<WriterProcess<Told>> {
+  return WriterProcess.begin(WRITER, [databasePath, String(commitsPerSecond), String(commits)]);
 }

@@ -5,7 +5,7 @@ import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid } from '../base/types.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
-import type { WalIndexHead } from '../sqlite/wal-index.ts';
+import { sameCommit, type WalIndexHead } from '../sqlite/wal-index.ts';
 import { asDatabaseError } from './database-error.ts';
 import { EventsProof } from './events-proof.ts';
 import { CaptureGauges } from './gauges.ts';
@@ -22,11 +22,13 @@ import { WalWatch } from './wal-watch.ts';
 
 /**
  * While commits arrive: how often to look, and so how long one read transaction stands at most; where events of the file
- * system tell of checkpoints, and where they do not.
+ * system tell of commits, and where they do not.
  */
 const POLL_MS = { told: 500, untold: 50 } as const;
-/** The same, when somebody makes a checkpoint: a RESTART or TRUNCATE waits for that transaction, with the write lock in its hands. */
+/** How long the reader stands on read-lock 0 once commits arrive: nobody's checkpoint gets anywhere meanwhile. */
 const CHECKPOINT_POLL_MS = 25;
+/** How often to see, between two looks, whether nobody commits any more because somebody waits for our read transaction. */
+const STANDSTILL_POLL_MS = 12;
 /** A WAL that fills quickly is looked at before it is due, but not more often than this. */
 const LEAST_POLL_MS = 2;
 /**
@@ -357,8 +359,11 @@ export class DatabaseCapture {
    * read-lock 0, and the application's RESTART or TRUNCATE, which waits for that with the write lock in its hands, goes on.
    */
   #moveIfDue(follower: WalFollower): void {
-    const head = follower.head();
-    if (!follower.isCaught(head) || (head.backfilled === head.mxFrame && !follower.restsSurely)) follower.move();
+    if (this.#isMoveDue(follower, follower.head())) follower.move();
+  }
+
+  #isMoveDue(follower: WalFollower, head: WalIndexHead): boolean {
+    return !follower.isCaught(head) || (head.backfilled === head.mxFrame && !follower.restsSurely);
   }
 
   #notePace({ framesTaken: frames }: WalFollower): void {
@@ -398,7 +403,7 @@ export class DatabaseCapture {
     const large = follower.cursor.frames >= this.#pagesDue;
     const late = checkpointIntervalMs > 0 && now - this.#lastHandoverMs >= checkpointIntervalMs;
     if (!quiet && !large && !late) return;
-    const outcome = follower.handOver();
+    const outcome = follower.handOver(this.#pagesUrgent);
     this.#sayCheckpointFailure(follower.checkpointFailure);
     this.#walWatch.tried(outcome, follower);
     // Not now: carry on, and try again later.
@@ -484,12 +489,41 @@ export class DatabaseCapture {
       return;
     }
     const ms = Math.min(this.#msUntilLook(follower), monitorIntervalMs);
-    // Whoever wants commits to be stored this soon is told of each.
-    if (syncIntervalMs < POLL_MS.untold) await this.#waker.wait(ms, commit(0));
-    // On read-lock 0 we keep all checkpoints from the first commit on; in any other place from what comes after it, and what
-    // comes before is written to the database file first.
-    else if (follower.mayRest) await this.#waker.wait(ms, commit(CHECKPOINT_POLL_MS));
-    else await this.#waker.wait(ms, { path, afterMs: CHECKPOINT_POLL_MS });
+    const takeBack = this.#wakeAtStandstill(follower);
+    try {
+      // Whoever wants commits to be stored this soon is told of each.
+      if (syncIntervalMs < POLL_MS.untold) await this.#waker.wait(ms, commit(0));
+      // On read-lock 0 we keep all checkpoints from the first commit on; in any other place only from what comes after it.
+      else if (follower.mayRest) await this.#waker.wait(ms, commit(CHECKPOINT_POLL_MS));
+      else await this.#waker.wait(ms);
+    } finally {
+      takeBack();
+    }
+  }
+
+  /**
+   * Ends the wait once our read transaction should move and nobody commits any more. A FULL, RESTART or TRUNCATE waits for it
+   * then with the write lock in its hands, and before it has written anything: no event tells of that.
+   */
+  #wakeAtStandstill(follower: WalFollower): () => void {
+    let before: WalIndexHead | undefined;
+    let timer = setTimeout(ask, STANDSTILL_POLL_MS);
+    const isStandstill = (): boolean => {
+      const head = follower.head();
+      const isStill = before !== undefined && sameCommit(before, head);
+      before = head;
+      return isStill && this.#isMoveDue(follower, head);
+    };
+    const waker = this.#waker;
+    function ask(): void {
+      try {
+        if (isStandstill()) waker.wake();
+        else timer = setTimeout(ask, STANDSTILL_POLL_MS);
+      } catch {
+        waker.wake(); // the look meets it, too
+      }
+    }
+    return () => clearTimeout(timer);
   }
 
   /**

@@ -27,6 +27,8 @@ const APPROACHES = 4;
 /** Only one checkpoint at a time: how long ours waits for somebody else's, beside writers and while they are held up. */
 const CHECKPOINT_PATIENCE_MS = { beside: 1, barrier: 5 } as const;
 const CHECKPOINT_PAUSE_MS = 0.2;
+/** Between two tries for the barrier: writers that commit without a pause leave it free for an instant only. */
+const BARRIER_PAUSE_MS = 0.2;
 
 /** Read transactions that begin one after the other at rest before it counts as sure that one got read-lock 0. */
 const SURE_READS = 3;
@@ -421,18 +423,19 @@ export class WalFollower {
   /**
    * Hands the whole WAL to the database file, so that the next writer can restart it, without a moment in which a commit
    * could slip by: `blocked` when another reader is in the way, `busy` when writers, or somebody else's checkpoint, did not let us in.
+   * A WAL of `urgentFrames` is handed over although writers are held up for longer: it would grow without end otherwise.
    */
-  handOver(): 'done' | 'blocked' | 'busy' {
-    const reached = this.#approach();
+  handOver(urgentFrames = Number.POSITIVE_INFINITY): 'done' | 'blocked' | 'busy' {
+    const reached = this.#approach(urgentFrames);
     if (reached !== 'close') return reached;
     const { reader, barrier } = this.#handles;
     let isDone = false;
     // 3: the barrier. Later than this, and a commit could fall between the copy and the checkpoint.
-    if (!this.#takeBarrier()) return 'busy';
+    if (!this.#takeBarrier(this.#cursor.frames >= urgentFrames)) return 'busy';
     const since = performance.now();
     try {
-      // Much came in since step 2: copying it would hold writers up for too long.
-      if (this.#uncopiedBytes() > BARRIER_COPY_BYTES) return 'busy';
+      // Much came in since step 2: copying it would hold writers up for too long, unless they fill the WAL faster than it is copied.
+      if (this.#uncopiedBytes() > BARRIER_COPY_BYTES && this.head().mxFrame < urgentFrames) return 'busy';
       this.capture();
       // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
       reader.end();
@@ -458,13 +461,14 @@ export class WalFollower {
    * up to it. Each time less comes in meanwhile. Where nothing does, the read that begins then has read-lock 0: the WAL is
    * handed over (`done`), and nobody was held up. Otherwise it is `close` to that, or another reader is in the way.
    */
-  #approach(): 'done' | 'close' | 'blocked' {
+  #approach(urgentFrames: number): 'done' | 'close' | 'blocked' {
     this.move();
     // A transaction that comes and goes stands in the way of one checkpoint or another, but not of all at the same frame.
     let isBlocked = true;
     let stoppedAt: number | undefined;
     for (let i = 0; i < APPROACHES && !this.#restartable; i++) {
       const { frames } = this.#cursor;
+      if (i > 0 && !isBlocked && frames >= urgentFrames) break;
       const isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside);
       const { backfilled } = this.head();
       if (!isDone || backfilled === frames || backfilled !== (stoppedAt ?? backfilled)) isBlocked = false;
@@ -493,18 +497,23 @@ export class WalFollower {
     return (head.mxFrame - from) * frameSize(this.pageSize);
   }
 
-  #takeBarrier(): boolean {
+  #takeBarrier(isUrgent = false): boolean {
     const { barrier } = this.#handles;
     const most = Math.max(BARRIER_PATIENCE_MS.first, Math.min(BARRIER_PATIENCE_MS.most, this.#settings.busyTimeoutMs));
-    try {
-      barrier.patience(this.#patienceMs);
-      barrier.beginBarrier();
-      this.#patienceMs = BARRIER_PATIENCE_MS.first;
-      return true;
-    } catch (error) {
-      if (!isBusy(error)) throw error;
-      this.#patienceMs = Math.min(this.#patienceMs * 1.5, most);
-      return false;
+    const patienceMs = isUrgent ? most : this.#patienceMs;
+    for (let tries = Math.ceil(patienceMs / BARRIER_PAUSE_MS); ; tries--) {
+      try {
+        barrier.beginBarrier();
+        this.#patienceMs = BARRIER_PATIENCE_MS.first;
+        return true;
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        if (tries <= 1) {
+          this.#patienceMs = Math.min(this.#patienceMs * 1.5, most);
+          return false;
+        }
+        pause(BARRIER_PAUSE_MS);
+      }
     }
   }
 

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { replicate, runOk, TestProcess, workFolder } from '../support/processes.ts';
+import { readWalIndexHead } from '../../src/sqlite/wal-index.ts';
+import { DatabaseLocks, LOCK_TABLE } from '../support/locks.ts';
+import { eventually, replicate, runOk, TestProcess, workFolder } from '../support/processes.ts';
 import {
   assertContiguous,
   assertSameBytes,
@@ -99,6 +102,75 @@ async function restAfterAll(t: TestContext): Promise<void> {
 
 describe('a reader that did not get read-lock 0', { skip: skipWithout(PYTHON3) }, () => {
   test('moves again, and the TRUNCATE of the application goes on', restAfterAll);
+});
+
+const MODES = ['FULL', 'RESTART', 'TRUNCATE'] as const;
+
+function checkpointed(db: DatabaseSync, mode: string): { busy: number; log: number } {
+  const row = db.prepare(`PRAGMA wal_checkpoint(${mode})`).get();
+  return { busy: Number(row?.busy), log: Number(row?.log) };
+}
+
+/** SQLite lets only one connection checkpoint at a time, and tells the others at once: without the size of the log. */
+const isOthersTurn = ({ busy, log }: { busy: number; log: number }): boolean => busy === 1 && log === -1;
+
+/** All commits are in the database file. Looked at by a process of its own: to close the -shm here would drop our locks on it. */
+async function isBackfilled(t: TestContext, path: string): Promise<boolean> {
+  const head = readWalIndexHead(Buffer.from(await runOk(t, 'base64', [`${path}-shm`]), 'base64'));
+  return head !== undefined && head.mxFrame === head.backfilled;
+}
+
+const STREAM = `
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
+const db = new DatabaseSync(process.argv[1], { timeout: 30000 });
+db.exec('PRAGMA wal_autocheckpoint=0');
+const insert = db.prepare("INSERT INTO item (name, body) VALUES ('streamed', randomblob(300))");
+for (let i = 0; ; i++) {
+  insert.run();
+  if (i === 50) console.log('streaming');
+  await sleep(2);
+}
+`;
+
+async function ownCheckpoints(t: TestContext): Promise<void> {
+  const folder = workFolder(t);
+  const path = join(folder, 'app.db');
+  const db = createDatabase(path);
+  const process = await replicate(t, path, `file://${join(folder, 'replica')}`);
+  await process.says(/ltx file uploaded/);
+  const node = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', STREAM, '--', path];
+  const stream = new TestProcess(t, globalThis.process.execPath, node);
+  await stream.says(/streaming/);
+  for (let round = 0; round < 5; round++) {
+    for (const mode of MODES) {
+      insertRows(db, 3);
+      const { busy } = await eventually(`a ${mode} of its own`, () => {
+        const outcome = checkpointed(db, mode);
+        return isOthersTurn(outcome) ? undefined : outcome;
+      });
+      assert.equal(busy, 0, `${mode} beside commits, round ${round}`);
+    }
+  }
+  await stream.end('SIGKILL');
+
+  db.exec('PRAGMA busy_timeout = 0');
+  const locks = new DatabaseLocks(process.pid, path);
+  for (const mode of MODES) {
+    insertRows(db, 3);
+    await eventually('the reader rests', async () => {
+      const isWhole = await isBackfilled(t, path);
+      return (isWhole && locks.reads.join() === '0') || undefined;
+    });
+    for (let i = 0; i < 5; i++) assert.equal(checkpointed(db, mode).busy, 0, `${mode} at rest`);
+  }
+  assert.equal((await process.end()).status, 0, process.output);
+  assert.doesNotMatch(process.output, /comparing the database/);
+  db.close();
+}
+
+describe("an application's own checkpoints", { skip: skipWithout(LOCK_TABLE) }, () => {
+  test('succeed beside a stream of commits, if it has some patience, and at once when nothing happens', ownCheckpoints);
 });
 
 describe('applications that checkpoint all the time', { skip: skipWithout(SQLITE3) }, () => {

@@ -40,9 +40,15 @@ const MODES = ['PASSIVE', 'FULL', 'RESTART', 'TRUNCATE'] as const;
 /** Rows that a writer lets the table grow to before it deletes. */
 const MOST_ROWS = 20_000;
 
+/** A table and its index go, and come back with other rows: by one transaction, or by one for each. */
+function schemaChange(rows: number): string {
+  const change = `DROP TABLE IF EXISTS side; CREATE TABLE side AS SELECT id, body FROM event LIMIT ${rows}; CREATE INDEX side_id ON side (id);`;
+  return rows % 2 ? `BEGIN IMMEDIATE; ${change} COMMIT;` : change;
+}
+
 /**
- * What a writer does next, as SQL: small and large transactions, rollbacks, deletes and updates, now and then a VACUUM or
- * one of the four checkpoints. The same choices are written in Python below.
+ * What a writer does next, as SQL: small and large transactions, rollbacks, deletes and updates, now and then a VACUUM, a
+ * change of the schema or one of the four checkpoints. The same choices are written in Python below, but for the schema.
  */
 export function nextWork(random: Random, who: string): string {
   const insert = (most: number): string => `
@@ -51,6 +57,7 @@ export function nextWork(random: Random, who: string): string {
   const from = between(random, 0, MOST_ROWS);
   const choice = random();
   if (choice < 0.01) return 'VACUUM;';
+  if (choice < 0.02) return schemaChange(between(random, 1, 500));
   if (choice < 0.07) return `PRAGMA wal_checkpoint(${MODES[between(random, 0, 3)]});`;
   if (choice < 0.14) return `BEGIN IMMEDIATE; ${insert(1000)} ROLLBACK;`;
   if (choice < 0.2) return `BEGIN IMMEDIATE; ${insert(2000)} COMMIT;`;

@@ -1,0 +1,47 @@
+import { fileURLToPath } from 'node:url';
+import type { Workplace } from './copies.ts';
+import { median } from './figures.ts';
+import type { Tool } from './tools.ts';
+import { WriterProcess, workBeside } from './writer-process.ts';
+
+const WRITER = fileURLToPath(new URL('checkpoints-writer.ts', import.meta.url));
+
+export const CHECKPOINT_MODES = ['FULL', 'RESTART', 'TRUNCATE'] as const;
+export type CheckpointMode = (typeof CHECKPOINT_MODES)[number];
+
+/** How an application commits and checkpoints. */
+export interface CheckpointSettings {
+  readonly commitsPerSecond: number;
+  readonly checkpoints: number;
+}
+
+/** What an application waits for its own checkpoints, beside a tool or alone. Nobody else can commit meanwhile. */
+export interface CheckpointFigures {
+  readonly medianMs: number;
+  readonly mostMs: number;
+  /** Checkpoints that were not complete when the application's patience had ended. */
+  readonly refused: number;
+  readonly checkpoints: number;
+}
+
+/** What the application tells at its end. */
+interface Told {
+  readonly tookMs: readonly number[];
+  readonly refused: number;
+}
+
+/** Lets an application commit and checkpoint beside a tool, or alone (undefined). */
+export async function checkpoints(
+  tool: Tool | undefined,
+  place: Workplace,
+  original: string,
+  mode: CheckpointMode,
+  settings: CheckpointSettings,
+): Promise<CheckpointFigures> {
+  const args = [mode, String(settings.checkpoints), String(settings.commitsPerSecond)];
+  const { told } = await workBeside(tool, place, original, (path) =>
+    WriterProcess.begin<Told>(WRITER, [path, ...args]),
+  );
+  const { tookMs, refused } = told;
+  return { medianMs: median(tookMs), mostMs: Math.max(...tookMs), refused, checkpoints: tookMs.length };
+}

@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LineProcess } from '../scripts/quickstart/child-process.ts';
+import type { Workplace } from './copies.ts';
+import { cpuSecondsOf } from './measure.ts';
+import type { Tool } from './tools.ts';
+
+const LIMIT_MS = 120_000;
+/** Longer than any tool waits before it stores what it has. */
+const SETTLE_MS = 2500;
+
+/**
+ * An application in a process of its own: it says a line once it has the database open, works when a line comes on its
+ * stdin, tells what it has to tell as one line of JSON, and waits for the end of its stdin.
+ */
+export class WriterProcess<Told> {
+  readonly #process: LineProcess;
+  readonly #lines: string[] = [];
+
+  private constructor(script: string, args: readonly string[]) {
+    const command = [process.execPath, '--disable-warning=ExperimentalWarning', script, ...args];
+    this.#process = new LineProcess(command, (line) => this.#lines.push(line));
+  }
+
+  static async begin<Told>(script: string, args: readonly string[]): Promise<WriterProcess<Told>> {
+    const writer = new WriterProcess<Told>(script, args);
+    await waitUntil('the application', writer.#process, () => writer.#lines.length > 0);
+    return writer;
+  }
+
+  async work(): Promise<Told> {
+    this.#process.write('go\n');
+    await waitUntil('the end of the work', this.#process, () => this.#lines.length > 1);
+    return JSON.parse(this.#lines[1] ?? '') as Told; // what the script prints
+  }
+
+  end(): Promise<void> {
+    return this.#process.kill();
+  }
+}
+
+/** Lets an application work on a copy of `original` while a tool replicates it, or alone (undefined). */
+export async function workBeside<Told>(
+  tool: Tool | undefined,
+  place: Workplace,
+  original: string,
+  begin: (databasePath: string) => Promise<WriterProcess<Told>>,
+): Promise<{ readonly told: Told; readonly cpuSeconds: number | undefined }> {
+  place.reset(original);
+  const writer = await begin(place.databasePath);
+  const replicator =
+    tool && new LineProcess([tool.program, 'replicate', place.databasePath, place.replicaUrl], undefined, tool.env);
+  const cpuSeconds = (): number | undefined => replicator && cpuSecondsOf(replicator.pid ?? 0);
+  try {
+    if (replicator) await waitUntil('the first image', replicator, () => existsSync(firstFile(place)));
+    await sleep(SETTLE_MS);
+    const before = cpuSeconds();
+    const told = await writer.work();
+    await sleep(SETTLE_MS);
+    const after = cpuSeconds();
+    return { told, cpuSeconds: before === undefined || after === undefined ? undefined : after - before };
+  } finally {
+    await Promise.all([writer.end(), replicator?.kill()]);
+    place.clear();
+  }
+}
+
+function firstFile({ replicaPath }: Workplace): string {
+  return join(replicaPath, 'ltx/0/0000000000000001-0000000000000001.ltx');
+}
+
+async function waitUntil(what: string, needed: LineProcess, done: () => boolean): Promise<void> {
+  for (const until = Date.now() + LIMIT_MS; !done(); await sleep(20)) {
+    if (!needed.running) throw new Error(`a process ended before ${what} came:\n${needed.log}`);
+    if (Date.now() > until) throw new Error(`${what} did not come in ${LIMIT_MS / 1000} s`);
+  }
+}
