@@ -200,7 +200,9 @@ export class DatabaseCapture {
       this.#identity = claimDatabase(path);
       return await this.#follow(this.#identity, found.pageSize);
     } catch (error) {
-      this.#detach();
+      // Where only room is missing, it stays open, and checkpoints go on until there is some. It stands nowhere: to be suspended
+      // lets its read go, and what ends that is a comparison.
+      if (!this.#follower || !hasCode(error, ...DISK_FULL_CODES)) this.#detach();
       if (!identify(path)) throw new NotReady('there is no database yet'); // it was removed a moment ago
       // Half of a beginning is none: what is captured from then on would not join what the replica has.
       throw isBusy(error) ? new Hindered('the database is busy') : error;

@@ -50,8 +50,8 @@ export class L0Maker {
   #position: LocalPosition | undefined;
   #unstoredBytes: number;
   #lacksSnapshot: boolean;
-  /** The newest file that is known to be stored, of those made since the start. */
-  #storedTxid = 0n;
+  /** The newest file that is known to be stored. */
+  #storedTxid: bigint;
   /** The newest file that was made since the start. */
   #madeTxid = 0n;
   #lastMs = 0;
@@ -71,6 +71,9 @@ export class L0Maker {
     this.#hashes = start.position ? loadHashes(settings.metaPath, start.position) : new PageHashes(settings.metaPath);
     this.#unstoredBytes = start.spooledBytes;
     this.#lacksSnapshot = start.needsImage ?? false;
+    // The first image counts nothing in the cap, so that it may wait there cannot be seen. With any other nothing does.
+    const { position, spooledBytes } = start;
+    this.#storedTxid = position && position.txid > 1n && spooledBytes === 0 ? position.txid : 0n;
     this.#inSpool = prepareSpool(this.#spoolPath, start.position?.txid ?? 0n);
   }
 

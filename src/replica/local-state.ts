@@ -334,6 +334,8 @@ export class StateJournal {
     if (this.#fd === undefined) {
       this.#fd = fs.openSync(join(this.#metaPath, JOURNAL_FILE), 'w', 0o600);
       this.#sizeBytes = 0;
+      // A fold removed the name, or there was none: without this a power loss would take the file, and its records with it.
+      fsyncFolder(this.#metaPath);
     }
     return this.#fd;
   }

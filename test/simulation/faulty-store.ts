@@ -30,22 +30,30 @@ export class FaultyStore implements Store {
   readonly #random: Random;
   /** Requests that are on their way: the server may carry them out although the client is dead. */
   readonly #onTheirWay = new Set<() => void>();
+  /** Requests of a dead client that arrive when the next one is at work. */
+  readonly #late: (() => void)[] = [];
+  /** An object was stored that was not there before. */
+  onStored: (key: string, bytes: Buffer) => void = () => undefined;
 
   constructor(random: Random) {
     this.#random = random;
   }
 
-  /** The client died: some of its last requests arrive all the same. */
+  /** The client died: some of its last requests arrive all the same, now or much later. */
   clientDied(): void {
     for (const apply of this.#onTheirWay) {
-      if (this.#random() < 0.5) continue;
-      try {
-        apply();
-      } catch {
-        // Refused, and nobody is there to hear it.
-      }
+      const dice = this.#random();
+      if (dice < 0.3) applyUnheard(apply);
+      else if (dice < 0.6) this.#late.push(apply);
     }
     this.#onTheirWay.clear();
+  }
+
+  /** What dead clients sent arrives at last; true when there was something. */
+  late(): boolean {
+    const requests = this.#late.splice(0);
+    for (const apply of requests) applyUnheard(apply);
+    return requests.length > 0;
   }
 
   async conditionalWrites(): Promise<boolean> {
@@ -96,6 +104,7 @@ export class FaultyStore implements Store {
         throw new StoreError('exists', { message: `${key} is there already` });
       }
       this.objects.set(key, { bytes, modifiedMs });
+      this.onStored(key, bytes);
     });
     return { key, sizeBytes: bytes.length, modifiedMs };
   }
@@ -120,6 +129,15 @@ export class FaultyStore implements Store {
     if (!this.#onTheirWay.delete(apply)) return; // it was done when the client died
     apply();
     if (this.weather === 'flaky' && random() < 0.3) throw transient('the answer was lost');
+  }
+}
+
+function applyUnheard(apply: () => void): void {
+  try {
+    apply();
+  } catch (error) {
+    // Refused, and nobody is there to hear it.
+    if (!(error instanceof StoreError)) throw error;
   }
 }
 

@@ -3,6 +3,7 @@ import { createRequire, syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { DatabaseSync, StatementSync } from 'node:sqlite';
 import { joinRegister, registerMemory } from '../../src/base/database-files.ts';
+import { between, type Random } from '../support/writers.ts';
 
 const require = createRequire(import.meta.url);
 // The module itself, not its namespace: this can be written to.
@@ -23,12 +24,22 @@ interface FileObject {
 
 type AnyFunction = (...args: never[]) => unknown;
 
+/** Room for the replicator's own files: none of what would take more of it is refused, some, what is written, or all. */
+export type Room = 'enough' | 'little' | 'names' | 'none';
+
+/** Whatever needs room on a disk. Removing and reading do not. */
+const NEED_ROOM: readonly string[] = ['writeSync', 'fsyncSync', 'fdatasyncSync', 'renameSync', 'mkdirSync', 'openSync'];
+/** How SQLite says that the disk is full, or fails: SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC. */
+const DISK_ERRORS = [13, 778, 1034] as const;
+
 /**
  * The machine on which the replicator runs: counts every step that it takes on files and in SQLite, ends its process before any of
- * them, and knows what of its folder would survive a power loss. The application is not touched: its work is done inside {@link asApplication}.
+ * them, has a disk that can be full, and knows what of its folder would survive a power loss. The application is not touched: its
+ * work is done inside {@link asApplication}.
  */
 export class Machine {
   #folder = '';
+  #random: Random = Math.random;
   #dead = true;
   #inApplication = 0;
   #steps = 0;
@@ -39,10 +50,19 @@ export class Machine {
   readonly #files = new Map<string, FileObject>();
   readonly #durableFiles = new Map<string, FileObject>();
   readonly #durableFolders = new Set<string>();
+  /** The connection of the replicator that keeps everybody else from committing. */
+  #barrier: DatabaseSync | undefined;
+  room: Room = 'enough';
+  /** The database's disk does not take what a checkpoint writes. */
+  failsCheckpoints = false;
+  /** How often something was refused for want of room. */
+  refusals = 0;
   /** Runs between any two steps of the replicator. */
   between: (sql: string | undefined) => void = () => undefined;
   /** The replicator made a checkpoint, which syncs what it copies. */
   onCheckpoint: () => void = () => undefined;
+  /** The replicator put the database into WAL mode: that is the one commit of its own. */
+  onSwitchToWal: () => void = () => undefined;
   /** Whoever watches the WAL right now; call them as file-system events would. */
   readonly watchers = new Set<() => void>();
 
@@ -57,8 +77,11 @@ export class Machine {
   }
 
   /** A new machine. `folder`: the replicator's own, for which power losses are played through. */
-  renew(folder: string): void {
+  renew(folder: string, random: Random): void {
     this.#folder = folder;
+    this.#random = random;
+    this.room = 'enough';
+    this.failsCheckpoints = false;
     this.#files.clear();
     this.#durableFiles.clear();
     this.#durableFolders.clear();
@@ -68,8 +91,14 @@ export class Machine {
     return this.#dead;
   }
 
-  get steps(): number {
-    return this.#steps;
+  /** The replicator keeps everybody from committing. */
+  get hasBarrier(): boolean {
+    return this.#barrier !== undefined;
+  }
+
+  /** The disk does all that is asked of it. */
+  get isSound(): boolean {
+    return this.room === 'enough' && !this.failsCheckpoints;
   }
 
   /** A new process begins, which dies before its step number `crashAt`, if it comes so far. */
@@ -102,6 +131,7 @@ export class Machine {
     }
     for (const connection of this.#connections) close.call(connection);
     this.#connections.clear();
+    this.#barrier = undefined;
     for (const keeper of keepers) keeper.close();
     for (const fd of this.#descriptors.keys()) real.closeSync(fd);
     this.#descriptors.clear();
@@ -162,6 +192,7 @@ export class Machine {
     for (const name of [...names, 'ftruncateSync', 'openSync', 'readSync', 'readdirSync', 'statSync']) {
       this.#replace(name, (original) => (...args) => {
         this.#step();
+        if (this.#needsRoom(name, args)) this.#takeRoom(name, args, original);
         // What a sync makes durable is in the books; the disk below need not be kept waiting.
         const result = isSync(name) && this.#inApplication === 0 ? undefined : original(...args);
         if (this.#inApplication === 0) this.#note(name, args, result);
@@ -171,6 +202,31 @@ export class Machine {
     this.#replace('closeSync', (original) => (...args) => {
       if (this.#inApplication === 0) this.#descriptors.delete(args[0] as unknown as number);
       return original(...args);
+    });
+  }
+
+  /** Whether this would write to one of the replicator's own files, or make one. */
+  #needsRoom(name: string, [first, second]: unknown[]): boolean {
+    if (this.#inApplication > 0 || this.room === 'enough' || !NEED_ROOM.includes(name)) return false;
+    if (name === 'openSync') return this.#isOurs(first) && /[wa]/.test(String(second));
+    return this.#isOurs(typeof first === 'number' ? this.#descriptors.get(first)?.path : first);
+  }
+
+  /** Throws what a full disk answers, now and then after a part of what was to be written. */
+  #takeRoom(name: string, args: unknown[], original: AnyFunction): void {
+    if (this.room === 'little' && this.#random() < 0.7) return;
+    if (this.room === 'names' && name !== 'writeSync') return;
+    if (name === 'mkdirSync' && real.existsSync(String(args[0]))) return;
+    this.refusals++;
+    if (name === 'writeSync' && this.#random() < 0.5) {
+      const [fd, bytes, offset, length, position] = args as [number, Uint8Array, number, number, number | null];
+      Reflect.apply(original, fs, [fd, bytes, offset, between(this.#random, 0, length), position]);
+    }
+    const path = typeof args[0] === 'string' ? { path: args[0] } : {};
+    throw Object.assign(new Error(`ENOSPC: no space left on device, ${name}`), {
+      code: 'ENOSPC',
+      syscall: name.replace('Sync', ''),
+      ...path,
     });
   }
 
@@ -203,8 +259,9 @@ export class Machine {
       open.file.durable = contentOf(fd);
       return;
     }
-    // A folder: its entries are durable as they are now. It exists durably once the one above is synced as well.
     const { path } = open;
+    if (!real.fstatSync(fd).isDirectory()) return; // the database: its own books are kept elsewhere
+    // A folder: its entries are durable as they are now. It exists durably once the one above is synced as well.
     const isOwn = this.#isOurs(path);
     for (const name of real.readdirSync(path, { withFileTypes: true })) {
       const entry = join(path, name.name);
@@ -223,7 +280,12 @@ export class Machine {
     DatabaseSync.prototype.exec = function (this: DatabaseSync, sql: string): void {
       if (machine.#inApplication === 0) machine.#connections.add(this);
       machine.#step(sql);
+      // Nobody lets go of a lock while the replicator waits for it in here: all of it is one thread.
+      if (machine.#inApplication === 0 && sql.startsWith('PRAGMA busy_timeout')) return;
       exec.call(this, sql);
+      if (machine.#inApplication > 0) return;
+      if (sql === 'BEGIN IMMEDIATE') machine.#barrier = this;
+      else if (sql === 'ROLLBACK' && machine.#barrier === this) machine.#barrier = undefined;
     };
     DatabaseSync.prototype.prepare = function (this: DatabaseSync, ...args: Parameters<DatabaseSync['prepare']>) {
       machine.#step(args[0]);
@@ -234,15 +296,28 @@ export class Machine {
         if (machine.#dead) return;
         machine.#step('close');
         machine.#connections.delete(this);
+        if (machine.#barrier === this) machine.#barrier = undefined;
       }
       close.call(this);
     };
     StatementSync.prototype.get = function (this: StatementSync, ...values: never[]) {
+      const isOwn = machine.#inApplication === 0;
+      const isCheckpoint = isOwn && this.sourceSQL.includes('wal_checkpoint');
       machine.#step(this.sourceSQL);
+      if (isCheckpoint && machine.failsCheckpoints) machine.#failCheckpoint();
       const row = Reflect.apply(get, this, values);
-      if (machine.#inApplication === 0 && this.sourceSQL.includes('wal_checkpoint')) machine.onCheckpoint();
+      if (isCheckpoint) machine.onCheckpoint();
+      if (isOwn && this.sourceSQL.includes('journal_mode=wal')) machine.onSwitchToWal();
       return row;
     };
+  }
+
+  /** A checkpoint that fails may have copied pages, but has not said so: for others that is as if it had not begun. */
+  #failCheckpoint(): void {
+    if (this.#random() < 0.3) return;
+    this.refusals++;
+    const errcode = DISK_ERRORS[between(this.#random, 0, DISK_ERRORS.length - 1)];
+    throw Object.assign(new Error('the disk is full, or fails'), { code: 'ERR_SQLITE_ERROR', errcode });
   }
 }
 

@@ -50,7 +50,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'hands over without a barrier': {
     file: FOLLOWER,
-    edits: [["    if (!this.#takeBarrier()) return 'busy';\n", '']],
+    edits: [["    if (!this.#takeBarrier(this.#cursor.frames >= urgentFrames)) return 'busy';\n", '']],
   },
   'ends the old read before it begins the new one': {
     file: FOLLOWER,
@@ -64,16 +64,69 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'closes a connection that writes last': {
     file: 'src/capture/connections.ts',
     edits: [
-      ['    this.barrier.close();\n    this.checkpointer.close();\n', '    this.barrier.close();\n'],
       [
-        '    closeForCapture(this.walFd);\n    closeForCapture(this.walIndexFd);',
-        '    this.checkpointer.close();\n    closeForCapture(this.walFd);\n    closeForCapture(this.walIndexFd);',
+        'const connections = [this.#barrier, this.#checkpointer, this.#twin];',
+        'const connections = [this.#barrier, this.#twin];',
+      ],
+      ['    this.#checkpointer = undefined;\n', ''],
+      [
+        '() => this.reader.endAndClose(), ...',
+        '() => this.reader.endAndClose(), () => this.#checkpointer?.endAndClose(), ...',
       ],
     ],
   },
   'tells of a file before it is on the disk': {
     file: 'src/capture/l0-writer.ts',
     edits: [['    fs.fsyncSync(this.#fd);\n', '']],
+  },
+  'takes a WAL for handed over although a commit came in': {
+    file: FOLLOWER,
+    edits: [
+      [
+        'this.#noteRestartable(head.backfilled === head.mxFrame);',
+        'this.#noteRestartable(head.backfilled > 0 && head.backfilled <= head.mxFrame);',
+      ],
+    ],
+  },
+  'leaves the barrier up where much came in': {
+    file: FOLLOWER,
+    edits: [
+      [
+        '      barrier.end();\n      this.#gauges.addBarrier',
+        '      if (isDone) barrier.end();\n      this.#gauges.addBarrier',
+      ],
+    ],
+  },
+  'cuts a file before it has copied the pages': {
+    file: FOLLOWER,
+    edits: [['      this.pending.copy(wal);\n      this.#cursor', '      this.#cursor']],
+  },
+  'tells of a file before it is recorded': {
+    file: 'src/capture/l0-maker.ts',
+    edits: [
+      ['    this.#listener.spooled(file);\n', ''],
+      ['    try {\n      record(position);', '    this.#listener.spooled(file);\n    try {\n      record(position);'],
+    ],
+  },
+  'keeps stored files while there is no room': {
+    file: 'src/capture/database-capture.ts',
+    edits: [['    this.#maker.dropStored();\n', '']],
+  },
+  'makes no checkpoints while there is no room': {
+    file: 'src/capture/database-capture.ts',
+    edits: [['    this.#keepCheckpointing();\n  }\n', '  }\n']],
+  },
+  'lets go of a database when there is no room at the start': {
+    file: 'src/capture/database-capture.ts',
+    edits: [['if (!this.#follower || !hasCode(error, ...DISK_FULL_CODES)) this.#detach();', 'this.#detach();']],
+  },
+  'does not know at the start what is stored': {
+    file: 'src/capture/l0-maker.ts',
+    edits: [['position && position.txid > 1n && spooledBytes === 0 ? position.txid : 0n', '0n']],
+  },
+  'records what may be gone after a power loss': {
+    file: 'src/replica/local-state.ts',
+    edits: [['      fsyncFolder(this.#metaPath);\n    }\n    return this.#fd;', '    }\n    return this.#fd;']],
   },
   'tells of a file before its name is on the disk': {
     file: 'src/capture/l0-writer.ts',

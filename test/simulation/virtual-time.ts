@@ -17,6 +17,8 @@ export class VirtualTime {
   #nowMs = 1000;
   #order = 0;
   readonly #timers = new Set<Timer>();
+  /** Called between any two turns of the event loop. */
+  onTurn: () => void = () => undefined;
 
   get nowMs(): number {
     return this.#nowMs;
@@ -83,7 +85,10 @@ export class VirtualTime {
 
   /** Lets everything run that waits for no time. */
   async settle(): Promise<void> {
-    for (let turn = 0; turn < 4; turn++) await new Promise<void>((resolve) => realImmediate(resolve));
+    for (let turn = 0; turn < 4; turn++) {
+      await new Promise<void>((resolve) => realImmediate(resolve));
+      this.onTurn();
+    }
   }
 
   async advance(ms: number): Promise<void> {
