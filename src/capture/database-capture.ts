@@ -5,7 +5,7 @@ import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid } from '../base/types.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
-import { sameCommit, type WalIndexHead } from '../sqlite/wal-index.ts';
+import type { WalIndexHead } from '../sqlite/wal-index.ts';
 import { asDatabaseError } from './database-error.ts';
 import { EventsProof } from './events-proof.ts';
 import { CaptureGauges } from './gauges.ts';
@@ -28,7 +28,7 @@ const POLL_MS = { told: 500, untold: 50 } as const;
 /** How long the reader stands on read-lock 0 once commits arrive: nobody's checkpoint gets anywhere meanwhile. */
 const CHECKPOINT_POLL_MS = 25;
 /** How often to see, between two looks, whether nobody commits any more because somebody waits for our read transaction. */
-const STANDSTILL_POLL_MS = 12;
+const STANDSTILL_POLL_MS = 16;
 /** A WAL that fills quickly is looked at before it is due, but not more often than this. */
 const LEAST_POLL_MS = 2;
 /**
@@ -508,15 +508,9 @@ export class DatabaseCapture {
    * then with the write lock in its hands, and before it has written anything: no event tells of that.
    */
   #wakeAtStandstill(follower: WalFollower): () => void {
-    let before: WalIndexHead | undefined;
-    let timer = setTimeout(ask, STANDSTILL_POLL_MS);
-    const isStandstill = (): boolean => {
-      const head = follower.head();
-      const isStill = before !== undefined && sameCommit(before, head);
-      before = head;
-      return isStill && this.#isMoveDue(follower, head);
-    };
     const waker = this.#waker;
+    let timer = setTimeout(ask, STANDSTILL_POLL_MS);
+    const isStandstill = (): boolean => follower.isStill && this.#isMoveDue(follower, follower.head());
     function ask(): void {
       try {
         if (isStandstill()) waker.wake();

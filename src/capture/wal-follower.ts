@@ -171,6 +171,11 @@ export class WalFollower {
     return this.rests && this.#restingReads >= SURE_READS;
   }
 
+  /** Nobody committed, or made a checkpoint, since this was asked the last time. */
+  get isStill(): boolean {
+    return this.#index.isStill;
+  }
+
   head(): WalIndexHead {
     return this.#index.read();
   }

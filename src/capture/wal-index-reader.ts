@@ -12,6 +12,7 @@ const REPAIRS = 3;
 export class WalIndexReader {
   readonly #handles: DatabaseHandles;
   readonly #bytes = Buffer.alloc(WAL_INDEX_HEAD_SIZE);
+  readonly #before = Buffer.alloc(WAL_INDEX_HEAD_SIZE);
 
   constructor(handles: DatabaseHandles) {
     this.#handles = handles;
@@ -30,6 +31,14 @@ export class WalIndexReader {
       code: 'WAL_INDEX_TORN',
       message: 'the WAL-index (-shm) stays torn; SQLite does not mend it',
     });
+  }
+
+  /** True when the header is, byte for byte, what it was at the last call: nobody committed in between. Costs next to nothing. */
+  get isStill(): boolean {
+    readFully(this.#handles.walIndexFd, this.#bytes, 0);
+    const isStill = this.#bytes.equals(this.#before);
+    this.#bytes.copy(this.#before);
+    return isStill;
   }
 
   /** A writer that died between the two copies leaves them different: any new reader makes SQLite recover the index. */

@@ -71,8 +71,8 @@ const otherStores: Record<never, z.ZodType> = Object.fromEntries(
 /** What a replica has, and the top for all replicas. */
 const settings = {
   'sync-interval': optional(
-    positive('sync interval'),
-    'How often what was captured is sent to the store. Default: 1s.',
+    notNegative('sync interval'),
+    'How often what was captured is sent to the store; 0: at once. Default: 1s.',
   ),
   'max-connections': optional(
     integer(1, 'must be at least 1', MAX_CONNECTIONS),

@@ -26,8 +26,8 @@ test('a checkpoint that waits for our read transaction, and so lets nobody commi
   const ours = new DatabaseLocks(process.pid, setup.path);
   while (ours.reads.includes(0)) await pass(t, 10);
   await setup.app.run("INSERT INTO t(v) VALUES ('second')");
-  await pass(t, 12);
-  await pass(t, 12);
+  await pass(t, 20);
+  await pass(t, 20);
   const [row] = await setup.app.run('PRAGMA wal_checkpoint(FULL)');
   assert.equal(row?.busy, 0);
   assert.equal(harness.handovers, 1, 'none was needed');

@@ -239,7 +239,7 @@ const WRONG: [string, ...[number, number, string, RegExp][]][] = [
     'dbs: [{path: /a, replica: {path: /r}, monitor-interval: 0s}]',
     [1, 57, 'CONFIG_VALUE', /greater than 0 \(got 0s\)/],
   ],
-  ['sync-interval: 0s', [1, 16, 'CONFIG_VALUE', /sync-interval: sync interval must be greater than 0 \(got 0s\)/]],
+  ['sync-interval: -1s', [1, 16, 'CONFIG_VALUE', /sync-interval: sync interval must not be negative \(got -1s\)/]],
   ['sync-interval: 5', [1, 16, 'CONFIG_VALUE', /duration with units.*\(got 5\)/]],
   ['sync-interval: [5s]', [1, 16, 'CONFIG_VALUE', /duration with units/]],
   ['sync-interval: 1000h', [1, 16, 'CONFIG_VALUE', /at most 596h31m23\.647s \(got 1000h0m0s\)/]],

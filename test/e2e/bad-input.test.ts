@@ -391,18 +391,6 @@ describe('a replica that is not whole', { skip: skipWithout(SQLITE3) }, () => {
     assert.deepEqual(contentsOf(place.replica), before);
   });
 
-  test('holds another page size: refused, with both sizes named', async (t) => {
-    const place = new Place(t);
-    const db = await place.replicated(4096);
-    db.exec('PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode=delete; PRAGMA page_size=8192; VACUUM');
-    db.close();
-    const before = contentsOf(place.replica);
-    await place.refused(/8192.*4096/s);
-    place.forgetLocalState();
-    await place.refused(/8192.*4096/s);
-    assert.deepEqual(contentsOf(place.replica), before);
-  });
-
   test('carries another lineage: refused, with what would resolve it', async (t) => {
     const place = new Place(t);
     const db = await place.replicated();

@@ -10,7 +10,7 @@ const ENV = { AWS_ACCESS_KEY_ID: KEY.accessKeyId, AWS_SECRET_ACCESS_KEY: KEY.sec
 const PUT_MS = 300;
 const COMMITS = 250;
 /** Any interval shorter than an upload: what comes first decides. */
-const SHORTEST = '1ms';
+const SHORTEST = '0';
 
 const WRITER = `
 import { DatabaseSync } from 'node:sqlite';
