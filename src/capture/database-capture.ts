@@ -122,10 +122,14 @@ export class DatabaseCapture {
     try {
       while (!this.#stopping) await this.#attempt();
       await this.#finalCapture();
+      for (const waiter of this.#waiters.splice(0)) waiter.resolve(this.#maker.position?.txid);
+    } catch (error) {
+      // What they wait for is not captured.
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+      throw error;
     } finally {
       this.#detach();
       this.#maker.close();
-      for (const waiter of this.#waiters.splice(0)) waiter.resolve(this.#maker.position?.txid);
     }
   }
 
