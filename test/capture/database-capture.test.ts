@@ -426,6 +426,18 @@ describe('when things go wrong', () => {
     await assertEqual(setup, harness);
   });
 
+  test('a sync that waits when the last capture fails fails with it', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(t, setup.path);
+    await harness.capture.sync();
+    const second = new CaptureHarness(t, setup.path);
+    await second.until(() => second.states.some((s) => s.kind === 'failed'), 'the second capture fails');
+    second.capture.stop();
+    const synced = second.capture.sync();
+    await assert.rejects(second.done, { code: 'DATABASE_UNDER_CAPTURE' });
+    await assert.rejects(synced, { code: 'DATABASE_UNDER_CAPTURE' });
+  });
+
   test('stopping leaves the WAL, so that the next start can prove that it goes on', async (t) => {
     const setup = await setUp(t);
     const harness = new CaptureHarness(t, setup.path);
