@@ -7,61 +7,31 @@ import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
 import type { WalIndexHead } from '../sqlite/wal-index.ts';
 import { asDatabaseError } from './database-error.ts';
-import { EventsProof } from './events-proof.ts';
 import { CaptureGauges } from './gauges.ts';
+import { HandoverSchedule } from './handover-schedule.ts';
 import { inspectDatabase } from './inspect.ts';
 import { Discontinuity, Hindered, NotReady, Replaced } from './interruptions.ts';
 import { L0Maker } from './l0-maker.ts';
 import type { SpooledFile } from './l0-writer.ts';
+import { Lookout } from './lookout.ts';
 import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
-import { type Hint, Waker } from './waker.ts';
 import { WalFollower } from './wal-follower.ts';
 import type { WalReader } from './wal-reader.ts';
 import { WalWatch } from './wal-watch.ts';
 
-/**
- * While commits arrive: how often to look, and so how long one read transaction stands at most; where events of the file
- * system tell of commits, and where they do not.
- */
-const POLL_MS = { told: 500, untold: 50 } as const;
-/** How long the reader stands on read-lock 0 once commits arrive: nobody's checkpoint gets anywhere meanwhile. */
-const CHECKPOINT_POLL_MS = 25;
-/** How often to see, between two looks, whether nobody commits any more because somebody waits for our read transaction. */
-const STANDSTILL_POLL_MS = 16;
-/** A WAL that fills quickly is looked at before it is due, but not more often than this. */
-const LEAST_POLL_MS = 2;
-/**
- * Part of `min-checkpoint-page-count` from which a handover is tried: SQLite's own automatic checkpoints begin at the same number
- * of pages by default, and whoever commits then waits for them.
- */
-const HANDOVER_AT = 0.75;
-/** Without commits for this long, the WAL is backfilled and the reader rests on read-lock 0. */
-const QUIET_MS = 400;
-/** Without commits for this long, wait for a file-system event instead of looking every {@link ACTIVE_POLL_MS}. */
-const IDLE_MS = 1000;
-/** Without commits and events for this long, connections that are not needed are closed, and only events are waited for. */
-const REST_MS = 30_000;
 /** Part of the sync interval after which a file is cut: the rest is for writing and storing it. */
 const CUT_AT = 0.95;
-/** Between two handovers, however fast the WAL fills: each costs whoever commits just then some milliseconds. */
-const HANDOVER_PAUSE_MS = 250;
-/** Part of `truncate-page-n` from which that is not waited for. */
-const URGENT_AT = 0.5;
-/** Pauses after handovers into which writers did not let us. */
-const BUSY_HANDOVER_PAUSE_MS = { first: 2, most: 50 } as const;
-/** Pauses after handovers that another reader kept from being complete. */
-const BLOCKED_HANDOVER_PAUSE_MS = { first: 50, most: 1000 } as const;
 /** Longest time for which commits are gathered while the file before is on its way to the store, where they are wanted sooner. */
 const GATHER_MS = 1000;
 /** Pauses between tries after an error. */
 const RETRY_MS = { first: 500, most: 60_000 } as const;
+/** Pause when somebody had a lock that is needed. */
+const BUSY_MS = 50;
 /** Nothing can be captured any more, and trying again would not help. */
 const OVERWRITTEN = 'DATABASE_OVERWRITTEN';
 /** Longest wait for the lock that switches a database to WAL mode; it is tried again. */
 const SWITCH_PATIENCE_MS = 50;
-
-const events = new EventsProof();
 
 /** Somebody waits for everything up to now to be in the spool. */
 interface Waiter {
@@ -81,7 +51,8 @@ export class DatabaseCapture {
   readonly #maker: L0Maker;
   readonly #gauges: CaptureGauges;
   readonly #walWatch: WalWatch;
-  readonly #waker = new Waker(() => this.#noteEvent());
+  readonly #schedule: HandoverSchedule;
+  readonly #lookout: Lookout;
   readonly #retry = new Backoff(RETRY_MS.first, RETRY_MS.most);
   readonly #waiters: Waiter[] = [];
   #follower: WalFollower | undefined;
@@ -90,16 +61,6 @@ export class DatabaseCapture {
   #hasRoom = false;
   #suspended: string | undefined;
   #lastCheckMs = Number.NEGATIVE_INFINITY;
-  #lastHandoverMs = Number.NEGATIVE_INFINITY;
-  #attachedMs = Number.NEGATIVE_INFINITY;
-  #lastEventMs = Number.NEGATIVE_INFINITY;
-  /** After one that was refused, and after one that was not. */
-  #handoverNotBeforeMs = 0;
-  #nextHandoverMs = 0;
-  readonly #busyPause = new Backoff(BUSY_HANDOVER_PAUSE_MS.first, BUSY_HANDOVER_PAUSE_MS.most);
-  readonly #blockedPause = new Backoff(BLOCKED_HANDOVER_PAUSE_MS.first, BLOCKED_HANDOVER_PAUSE_MS.most);
-  /** What was captured when, and what came in each ms before that. */
-  #pace = { frames: 0, atMs: 0, framesAMs: 0 };
   #checkpointFailure: string | undefined;
 
   constructor(
@@ -113,6 +74,8 @@ export class DatabaseCapture {
     this.#settings = settings;
     this.#listener = listener;
     this.#log = log;
+    this.#schedule = new HandoverSchedule(settings);
+    this.#lookout = new Lookout(settings, this.#schedule);
     this.#walWatch = new WalWatch(log, gauges, settings.minCheckpointPages);
     this.#maker = new L0Maker(settings, start, listener, log);
   }
@@ -137,21 +100,21 @@ export class DatabaseCapture {
   sync(): Promise<Txid | undefined> {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
-      this.#waker.wake();
+      this.#lookout.wake();
     });
   }
 
   /** Says that a file is in the store: its room in the spool is given back. */
   stored(file: SpooledFile): void {
     this.#maker.stored(file);
-    if (this.#suspended !== undefined || this.#settings.syncIntervalMs < GATHER_MS) this.#waker.wake();
+    if (this.#suspended !== undefined || this.#settings.syncIntervalMs < GATHER_MS) this.#lookout.wake();
   }
 
   /** `hasRoom`: the store takes files, so the last commits may go into the spool although it is past its cap. */
   stop(hasRoom = false): void {
     this.#stopping = true;
     this.#hasRoom = hasRoom;
-    this.#waker.wake();
+    this.#lookout.wake();
   }
 
   async #attempt(): Promise<void> {
@@ -172,9 +135,9 @@ export class DatabaseCapture {
       this.#listener.state({ kind: 'waiting', reason: error.message });
       if (error instanceof Replaced) return;
       for (const waiter of this.#waiters.splice(0)) waiter.resolve(undefined);
-      await this.#waker.wait(this.#settings.monitorIntervalMs);
+      await this.#lookout.pause(this.#settings.monitorIntervalMs);
     } else if (isBusy(error) && this.#follower) {
-      await this.#waker.wait(POLL_MS.untold);
+      await this.#lookout.pause(BUSY_MS);
     } else {
       const told = asDatabaseError(error, this.#settings);
       if (hasCode(error, OVERWRITTEN)) {
@@ -188,7 +151,7 @@ export class DatabaseCapture {
         this.#listener.state({ kind: 'failed', error: told });
       }
       for (const waiter of this.#waiters.splice(0)) waiter.reject(told);
-      await this.#waker.wait(this.#retry.next());
+      await this.#lookout.pause(this.#retry.next());
     }
   }
 
@@ -202,6 +165,7 @@ export class DatabaseCapture {
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
     try {
       this.#identity = claimDatabase(path);
+      this.#lookout.attach(this.#identity);
       return await this.#follow(this.#identity, found.pageSize);
     } catch (error) {
       // Where only room is missing, it stays open, and checkpoints go on until there is some. It stands nowhere: to be suspended
@@ -223,7 +187,6 @@ export class DatabaseCapture {
     );
     this.#follower = follower;
     this.#lastCheckMs = performance.now();
-    this.#attachedMs = this.#lastCheckMs;
     const head = follower.beginExactly();
     // Between the look at it and the opening of its last file another one can have taken its place.
     if (!follower.stillThere(identity) || !follower.hasItsPageSize) {
@@ -304,8 +267,8 @@ export class DatabaseCapture {
     this.#checkStillThere(follower);
     if (this.#suspended !== undefined && !(await this.#resume(follower, this.#suspended))) return;
     try {
-      this.#moveIfDue(follower);
-      this.#notePace(follower);
+      if (follower.isMoveDue(follower.head())) follower.move();
+      this.#schedule.note(follower.framesTaken);
       this.#cutIfDue(follower);
       this.#checkpointIfDue(follower);
       this.#walWatch.look(follower);
@@ -360,27 +323,6 @@ export class DatabaseCapture {
     });
   }
 
-  /**
-   * Moves for new commits, and when somebody else's checkpoint has backfilled the whole WAL: the reader then gets
-   * read-lock 0, and the application's RESTART or TRUNCATE, which waits for that with the write lock in its hands, goes on.
-   */
-  #moveIfDue(follower: WalFollower): void {
-    if (this.#isMoveDue(follower, follower.head())) follower.move();
-  }
-
-  #isMoveDue(follower: WalFollower, head: WalIndexHead): boolean {
-    return !follower.isCaught(head) || (head.backfilled === head.mxFrame && !follower.restsSurely);
-  }
-
-  #notePace({ framesTaken: frames }: WalFollower): void {
-    const atMs = performance.now();
-    const pastMs = atMs - this.#pace.atMs;
-    if (pastMs <= 0) return;
-    // A writer that paused for a moment goes on as before.
-    const framesAMs = Math.max((frames - this.#pace.frames) / pastMs, this.#pace.framesAMs / 2);
-    this.#pace = { frames, atMs, framesAMs };
-  }
-
   #cutIfDue(follower: WalFollower): void {
     if (follower.pending.count === 0) return;
     if (this.#msUntilCut <= 0 || this.#waiters.length > 0) this.#cut(follower);
@@ -401,25 +343,13 @@ export class DatabaseCapture {
   }
 
   #checkpointIfDue(follower: WalFollower): void {
-    const now = performance.now();
-    if (now < this.#handoverNotBeforeMs || follower.rests) return;
-    if (now < this.#nextHandoverMs && follower.cursor.frames < this.#pagesUrgent) return;
-    const { checkpointIntervalMs, truncatePages } = this.#settings;
-    const quiet = now - follower.lastFrameMs >= QUIET_MS;
-    const large = follower.cursor.frames >= this.#pagesDue;
-    const late = checkpointIntervalMs > 0 && now - this.#lastHandoverMs >= checkpointIntervalMs;
-    if (!quiet && !large && !late) return;
-    const outcome = follower.handOver(this.#pagesUrgent);
+    if (follower.rests || !this.#schedule.isDue(follower.cursor.frames)) return;
+    const outcome = follower.handOver(this.#schedule.pagesUrgent);
+    this.#schedule.tried(outcome);
     this.#sayCheckpointFailure(follower.checkpointFailure);
     this.#walWatch.tried(outcome, follower);
-    // Not now: carry on, and try again later.
-    if (outcome === 'busy') this.#handoverNotBeforeMs = now + this.#busyPause.next();
-    if (outcome === 'blocked') this.#handoverNotBeforeMs = now + this.#blockedPause.next();
     if (outcome !== 'done') return;
-    this.#nextHandoverMs = now + HANDOVER_PAUSE_MS;
-    this.#busyPause.reset();
-    this.#blockedPause.reset();
-    this.#lastHandoverMs = now;
+    const { truncatePages } = this.#settings;
     const limit = frameOffset(truncatePages, follower.pageSize);
     if (truncatePages > 0 && follower.walFileBytes >= limit) {
       this.#log.log('debug', 'shrank the WAL', { done: follower.shrinkWal() });
@@ -473,117 +403,15 @@ export class DatabaseCapture {
 
   // ---- Waiting and ending ----
 
-  #isIdle(follower: WalFollower): boolean {
-    const { pending, lastFrameMs, restsSurely } = follower;
-    const quiet = pending.count === 0 && performance.now() - lastFrameMs > IDLE_MS;
-    return this.#suspended === undefined && quiet && restsSurely;
-  }
-
   async #wait(follower: WalFollower): Promise<void> {
-    const { path, monitorIntervalMs, syncIntervalMs } = this.#settings;
     if (this.#suspended !== undefined) {
-      await this.#waker.wait(monitorIntervalMs);
-      return;
-    }
-    const commit = (afterMs: number): Hint => ({
-      path: `${path}-wal`,
-      afterMs,
-      changed: () => !follower.isCaught(follower.head()),
-    });
-    if (this.#isIdle(follower)) {
-      await this.#waitForCommit(follower, commit(0));
-      return;
-    }
-    const ms = Math.min(this.#msUntilLook(follower), monitorIntervalMs);
-    const takeBack = this.#wakeAtStandstill(follower);
-    try {
-      // Whoever wants commits to be stored this soon is told of each.
-      if (syncIntervalMs < POLL_MS.untold) await this.#waker.wait(ms, commit(0));
-      // On read-lock 0 we keep all checkpoints from the first commit on; in any other place only from what comes after it.
-      else if (follower.mayRest) await this.#waker.wait(ms, commit(CHECKPOINT_POLL_MS));
-      else await this.#waker.wait(ms);
-    } finally {
-      takeBack();
-    }
-  }
-
-  /**
-   * Ends the wait once our read transaction should move and nobody commits any more. A FULL, RESTART or TRUNCATE waits for it
-   * then with the write lock in its hands, and before it has written anything: no event tells of that.
-   */
-  #wakeAtStandstill(follower: WalFollower): () => void {
-    const waker = this.#waker;
-    let timer = setTimeout(ask, STANDSTILL_POLL_MS);
-    const isStandstill = (): boolean => follower.isStill && this.#isMoveDue(follower, follower.head());
-    function ask(): void {
-      try {
-        if (isStandstill()) waker.wake();
-        else timer = setTimeout(ask, STANDSTILL_POLL_MS);
-      } catch {
-        waker.wake(); // the look meets it, too
-      }
-    }
-    return () => clearTimeout(timer);
-  }
-
-  /**
-   * Where events tell of commits, there is nothing to do until one comes, and no time after which to look. But an event comes
-   * when frames are written, and a commit counts once the WAL-index says so, which is no event: that can be long after.
-   */
-  async #waitForCommit(follower: WalFollower, commit: Hint): Promise<void> {
-    const { path, monitorIntervalMs } = this.#settings;
-    const quietMs = performance.now() - Math.max(this.#lastEventMs, follower.lastFrameMs, this.#attachedMs);
-    const file: Hint = { path, afterMs: 0 };
-    if (!this.#isTold) {
-      await this.#waker.wait(monitorIntervalMs, commit);
-    } else if (quietMs < REST_MS) {
-      await this.#waker.wait(Math.min(Math.max(quietMs, LEAST_POLL_MS), monitorIntervalMs), commit, file);
+      await this.#lookout.pause(this.#settings.monitorIntervalMs);
+    } else if (follower.pending.count === 0 && this.#lookout.isIdle(follower)) {
+      await this.#lookout.whileIdle(follower);
+      this.#lastCheckMs = Number.NEGATIVE_INFINITY; // it may have been an event of a file that is gone
     } else {
-      follower.rest();
-      await this.#waker.sleep(commit, file);
+      await this.#lookout.whileBusy(follower, this.#msUntilCut);
     }
-    this.#lastCheckMs = Number.NEGATIVE_INFINITY; // it may have been an event of a file that is gone
-  }
-
-  #noteEvent(): void {
-    this.#lastEventMs = performance.now();
-    if (this.#identity) events.told(this.#identity.device);
-  }
-
-  /** Events tell of what happens to the database. */
-  get #isTold(): boolean {
-    if (!this.#identity) return false;
-    const { device } = this.#identity;
-    events.ask(device, this.#settings.metaPath);
-    return events.isTold(device);
-  }
-
-  /** Until there will be something to do, at the pace of the last frames. */
-  #msUntilLook(follower: WalFollower): number {
-    const mostMs = this.#isTold ? POLL_MS.told : POLL_MS.untold;
-    const untilCutMs = follower.pending.count > 0 ? Math.max(this.#msUntilCut, 1) : mostMs;
-    if (follower.rests) return Math.min(follower.restsSurely ? mostMs : CHECKPOINT_POLL_MS, untilCutMs);
-    return Math.min(Math.max(this.#msUntilHandover(follower), LEAST_POLL_MS), untilCutMs, mostMs);
-  }
-
-  #msUntilHandover(follower: WalFollower): number {
-    const now = performance.now();
-    const { framesAMs } = this.#pace;
-    const msUntil = (pages: number): number =>
-      framesAMs > 0 ? Math.max(0, pages - follower.cursor.frames) / framesAMs : Number.POSITIVE_INFINITY;
-    const untilDueMs = Math.min(msUntil(this.#pagesDue), follower.lastFrameMs + QUIET_MS - now);
-    const untilNextMs = Math.min(msUntil(this.#pagesUrgent), this.#nextHandoverMs - now);
-    return Math.max(untilDueMs, untilNextMs, this.#handoverNotBeforeMs - now);
-  }
-
-  get #pagesDue(): number {
-    return Math.max(1, Math.floor(this.#settings.minCheckpointPages * HANDOVER_AT));
-  }
-
-  /** From here on no pause is kept between handovers: the WAL must not reach the size at which its file is shrunk. */
-  get #pagesUrgent(): number {
-    const { truncatePages } = this.#settings;
-    return truncatePages > 0 ? Math.max(1, Math.floor(truncatePages * URGENT_AT)) : Number.POSITIVE_INFINITY;
   }
 
   /** The last commits are those of the database that is there now. */

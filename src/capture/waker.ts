@@ -5,8 +5,6 @@ import { Sleepers } from './sleepers.ts';
 /** A file whose events end a wait. */
 export interface Hint {
   readonly path: string;
-  /** Not before this, however early the event comes. */
-  readonly afterMs: number;
   /** Asked once the watch stands: what happened before it is no event any more. */
   changed?(): boolean;
 }
@@ -65,29 +63,19 @@ export class Waker {
     }
   }
 
-  #heed({ path, afterMs, changed }: Hint): () => void {
-    const sinceMs = performance.now();
-    let timer: NodeJS.Timeout | undefined;
-    const happened = (): void => {
-      const leftMs = afterMs - (performance.now() - sinceMs);
-      if (leftMs <= 0) this.wake();
-      else timer ??= setTimeout(() => this.wake(), leftMs);
-    };
-    const watcher = this.#watch(path, happened);
-    if (changed?.()) happened();
-    return () => {
-      clearTimeout(timer);
-      watcher?.close();
-    };
+  #heed({ path, changed }: Hint): () => void {
+    const watcher = this.#watch(path);
+    if (changed?.()) this.wake();
+    return () => watcher?.close();
   }
 
-  #watch(path: string, happened: () => void): FSWatcher | undefined {
+  #watch(path: string): FSWatcher | undefined {
     try {
       const watcher = watch(path, () => {
         this.#told();
-        happened();
+        this.wake();
       });
-      watcher.on('error', happened);
+      watcher.on('error', () => this.wake());
       return watcher;
     } catch {
       return undefined; // no events here (no file, no watches left): the time alone has to do

@@ -3,7 +3,7 @@ import { messageOf } from '../base/errors.ts';
 import type { WalPosition } from '../replica/local-state.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/wal.ts';
-import { sameCommit, type WalIndexHead } from '../sqlite/wal-index.ts';
+import { sameCommit, type WalIndexGlance, type WalIndexHead } from '../sqlite/wal-index.ts';
 import { DatabaseHandles } from './connections.ts';
 import { FileProof, type KnownPages } from './file-proof.ts';
 import type { CaptureGauges } from './gauges.ts';
@@ -80,7 +80,6 @@ export class WalFollower {
   #restartable = false;
   /** Read transactions begun in a row in that state. */
   #restingReads = 0;
-  #lastFrameMs = Number.NEGATIVE_INFINITY;
   #framesTaken = 0;
   #patienceMs: number = BARRIER_PATIENCE_MS.first;
 
@@ -134,11 +133,6 @@ export class WalFollower {
     return this.#checkpointFailure;
   }
 
-  /** When frames were last found, on the monotonic clock. */
-  get lastFrameMs(): number {
-    return this.#lastFrameMs;
-  }
-
   /** Frames that were captured so far. */
   get framesTaken(): number {
     return this.#framesTaken;
@@ -171,18 +165,33 @@ export class WalFollower {
     return this.rests && this.#restingReads >= SURE_READS;
   }
 
-  /** Nobody committed, or made a checkpoint, since this was asked the last time. */
-  get isStill(): boolean {
-    return this.#index.isStill;
-  }
-
   head(): WalIndexHead {
     return this.#index.read();
   }
 
+  /** What the head seems to be, for deciding when to look. `isStill`: as at the last glance. */
+  glance(): WalIndexGlance & { readonly isStill: boolean } {
+    return this.#index.glance();
+  }
+
   /** True when every committed frame is captured. */
-  isCaught(head: WalIndexHead): boolean {
+  isCaught(head: WalIndexGlance): boolean {
     return saltsEqual(head.salts, this.#cursor.salts) && head.mxFrame === this.#cursor.frames;
+  }
+
+  /** Committed frames that are not captured. */
+  uncopied(head: WalIndexGlance): number {
+    const from = saltsEqual(head.salts, this.#cursor.salts) ? this.#cursor.frames : 0;
+    return Math.max(0, head.mxFrame - from);
+  }
+
+  /**
+   * Whether {@link move} is worth it: there are new commits, or somebody else's checkpoint has backfilled the whole WAL. The reader
+   * then gets read-lock 0, and the application's RESTART or TRUNCATE, which waits for that with the write lock in its hands,
+   * goes on.
+   */
+  isMoveDue(head: WalIndexGlance): boolean {
+    return !this.isCaught(head) || (head.backfilled === head.mxFrame && !this.restsSurely);
   }
 
   openWal(): WalReader {
@@ -381,7 +390,6 @@ export class WalFollower {
     this.#followGeneration(head);
     if (head.mxFrame < this.#cursor.frames) throw new Discontinuity('the WAL became shorter');
     if (head.mxFrame === this.#cursor.frames) return head;
-    this.#lastFrameMs = performance.now();
     using wal = this.openWal();
     while (this.#cursor.frames < head.mxFrame) {
       const next = wal.read(this.#cursor, head.mxFrame);
@@ -440,7 +448,9 @@ export class WalFollower {
     const since = performance.now();
     try {
       // Much came in since step 2: copying it would hold writers up for too long, unless they fill the WAL faster than it is copied.
-      if (this.#uncopiedBytes() > BARRIER_COPY_BYTES && this.head().mxFrame < urgentFrames) return 'busy';
+      const before = this.head();
+      const isMuch = this.uncopied(before) * frameSize(this.pageSize) > BARRIER_COPY_BYTES;
+      if (isMuch && before.mxFrame < urgentFrames) return 'busy';
       this.capture();
       // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
       reader.end();
@@ -494,12 +504,6 @@ export class WalFollower {
       if (!busy || failure !== undefined || waitedMs >= patienceMs) return !busy;
       pause(CHECKPOINT_PAUSE_MS);
     }
-  }
-
-  #uncopiedBytes(): number {
-    const head = this.head();
-    const from = saltsEqual(head.salts, this.#cursor.salts) ? this.#cursor.frames : 0;
-    return (head.mxFrame - from) * frameSize(this.pageSize);
   }
 
   #takeBarrier(isUrgent = false): boolean {

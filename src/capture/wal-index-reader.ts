@@ -1,6 +1,12 @@
 import { readFully } from '../base/durable-file.ts';
 import { RivuletError } from '../base/errors.ts';
-import { readWalIndexHead, WAL_INDEX_HEAD_SIZE, type WalIndexHead } from '../sqlite/wal-index.ts';
+import {
+  glanceAtWalIndex,
+  readWalIndexHead,
+  WAL_INDEX_HEAD_SIZE,
+  type WalIndexGlance,
+  type WalIndexHead,
+} from '../sqlite/wal-index.ts';
 import type { DatabaseHandles } from './connections.ts';
 
 /** Reads of a head that is just being written: a writer is done with it within microseconds. */
@@ -33,12 +39,12 @@ export class WalIndexReader {
     });
   }
 
-  /** True when the header is, byte for byte, what it was at the last call: nobody committed in between. Costs next to nothing. */
-  get isStill(): boolean {
+  /** `isStill`: byte for byte as at the last glance, so nobody committed or made a checkpoint in between. */
+  glance(): WalIndexGlance & { readonly isStill: boolean } {
     readFully(this.#handles.walIndexFd, this.#bytes, 0);
     const isStill = this.#bytes.equals(this.#before);
     this.#bytes.copy(this.#before);
-    return isStill;
+    return { ...glanceAtWalIndex(this.#bytes), isStill };
   }
 
   /** A writer that died between the two copies leaves them different: any new reader makes SQLite recover the index. */

@@ -38,17 +38,28 @@ export interface WalIndexHead {
 export function readWalIndexHead(bytes: Buffer): WalIndexHead | undefined {
   if (bytes.length < WAL_INDEX_HEAD_SIZE) return undefined;
   if (bytes.compare(bytes, HEADER_SIZE, 2 * HEADER_SIZE, 0, HEADER_SIZE) !== 0 || bytes[12] === 0) return undefined;
-  const u32 = (at: number): number => (LITTLE ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at));
   const sums = walChecksum(bytes.subarray(0, 40), !LITTLE);
-  if (sums.first !== u32(40) || sums.second !== u32(44)) return undefined;
+  if (sums.first !== u32(bytes, 40) || sums.second !== u32(bytes, 44)) return undefined;
   return {
-    mxFrame: u32(16),
-    pageCount: u32(20),
-    sums: { first: u32(24), second: u32(28) },
+    mxFrame: u32(bytes, 16),
+    pageCount: u32(bytes, 20),
+    sums: { first: u32(bytes, 24), second: u32(bytes, 28) },
     salts: Uint8Array.from(bytes.subarray(32, 40)),
-    backfilled: u32(96),
-    change: u32(8),
+    backfilled: u32(bytes, 96),
+    change: u32(bytes, 8),
   };
+}
+
+/** The part of a head that says what there is to do. */
+export type WalIndexGlance = Pick<WalIndexHead, 'mxFrame' | 'salts' | 'backfilled'>;
+
+/** Reads without proof, and cheaply: it may be torn, and says no more than whether to look. */
+export function glanceAtWalIndex(bytes: Buffer): WalIndexGlance {
+  return { mxFrame: u32(bytes, 16), salts: bytes.subarray(32, 40), backfilled: u32(bytes, 96) };
+}
+
+function u32(bytes: Buffer, offset: number): number {
+  return LITTLE ? bytes.readUInt32LE(offset) : bytes.readUInt32BE(offset);
 }
 
 /** True when both heads describe the same commit of the same WAL generation. */

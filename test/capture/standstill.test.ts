@@ -18,7 +18,7 @@ test('a checkpoint that waits for our read transaction, and so lets nobody commi
 }, async (t) => {
   const setup = await setUp(t);
   await setup.app.run('PRAGMA busy_timeout=0');
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const harness = new CaptureHarness(t, setup.path, { settings: { syncIntervalMs: 60_000, minCheckpointPages: 1e6 } });
   while (harness.handovers === 0) await pass(t, 10);
 
@@ -26,8 +26,8 @@ test('a checkpoint that waits for our read transaction, and so lets nobody commi
   const ours = new DatabaseLocks(process.pid, setup.path);
   while (ours.reads.includes(0)) await pass(t, 10);
   await setup.app.run("INSERT INTO t(v) VALUES ('second')");
-  await pass(t, 20);
-  await pass(t, 20);
+  await pass(t, 40);
+  await pass(t, 40);
   const [row] = await setup.app.run('PRAGMA wal_checkpoint(FULL)');
   assert.equal(row?.busy, 0);
   assert.equal(harness.handovers, 1, 'none was needed');

@@ -34,6 +34,15 @@ export class VirtualTime {
     const globals = globalThis as unknown as Record<string, unknown>; // the types of Node's timers are many
     globals.setTimeout = (fire: (...args: unknown[]) => void, ms?: number, ...args: unknown[]) =>
       after(() => fire(...args), ms);
+    globals.setInterval = (fire: () => void, ms?: number) => {
+      const again = (): void => {
+        interval.next = this.#add(again, ms);
+        fire();
+      };
+      const interval = { next: this.#add(again, ms) };
+      return interval;
+    };
+    globals.clearInterval = (interval?: { next: Timer }) => void (interval && this.#timers.delete(interval.next));
     globals.clearTimeout = (timer?: Timer) => void (timer && this.#timers.delete(timer));
     AbortSignal.timeout = (ms) => {
       const controller = new AbortController();

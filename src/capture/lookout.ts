@@ -1,0 +1,145 @@
+import type { FileIdentity } from '../base/database-files.ts';
+import { EventsProof } from './events-proof.ts';
+import type { HandoverSchedule } from './handover-schedule.ts';
+import type { CaptureSettings } from './options.ts';
+import { type Hint, Waker } from './waker.ts';
+import type { WalFollower } from './wal-follower.ts';
+
+/**
+ * While commits arrive: how often to see in the WAL-index, between two looks, whether the next one should be sooner. It is also how
+ * long the reader stands on read-lock 0 once commits arrive: nobody's checkpoint gets anywhere meanwhile.
+ */
+const GLANCE_MS = 30;
+/** The same after somebody waited for our read transaction: a RESTART or TRUNCATE does so twice. */
+const ALERT_GLANCE_MS = 5;
+/** A WAL that fills quickly is looked at before it is due, but not more often than this. */
+const LEAST_LOOK_MS = 2;
+/** Whoever wants commits to be stored sooner than this is told of each. */
+const AT_ONCE_MS = 50;
+/** Without commits for this long, wait for a file-system event. */
+const IDLE_MS = 1000;
+/** Without commits and events for this long, connections that are not needed are closed, and only events are waited for. */
+const REST_MS = 30_000;
+
+const events = new EventsProof();
+
+type Settings = Pick<CaptureSettings, 'path' | 'metaPath' | 'monitorIntervalMs' | 'syncIntervalMs'>;
+
+/** Waits until one database has to be looked at. */
+export class Lookout {
+  readonly #settings: Settings;
+  readonly #schedule: HandoverSchedule;
+  readonly #waker = new Waker(() => this.#noteEvent());
+  #device: bigint | undefined;
+  #attachedMs = Number.NEGATIVE_INFINITY;
+  #lastEventMs = Number.NEGATIVE_INFINITY;
+  #isAlert = false;
+  #handover: NodeJS.Timeout | undefined;
+
+  constructor(settings: Settings, schedule: HandoverSchedule) {
+    this.#settings = settings;
+    this.#schedule = schedule;
+  }
+
+  /** This file is looked after from now on. */
+  attach({ device }: FileIdentity): void {
+    this.#device = device;
+    this.#attachedMs = performance.now();
+  }
+
+  /** Ends the wait, or the next one. */
+  wake(): void {
+    this.#waker.wake();
+  }
+
+  /** Waits for {@link wake}, up to `ms`. */
+  pause(ms: number): Promise<void> {
+    return this.#waker.wait(ms);
+  }
+
+  /**
+   * Waits while commits arrive, until the reader should move, the WAL be handed over, or a file be cut, which it is
+   * `untilCutMs` from now if there is anything to put into it.
+   */
+  async whileBusy(follower: WalFollower, untilCutMs: number): Promise<void> {
+    const { monitorIntervalMs, syncIntervalMs } = this.#settings;
+    const cutAtMs = performance.now() + untilCutMs;
+    const mostMs = untilCutMs > 0 || follower.pending.count > 0 ? Math.max(untilCutMs, 1) : monitorIntervalMs;
+    const glance = setInterval(() => this.#glance(follower, cutAtMs), this.#isAlert ? ALERT_GLANCE_MS : GLANCE_MS);
+    this.#isAlert = false;
+    if (!follower.rests) this.#expectHandover(follower.cursor.frames);
+    try {
+      const hints = syncIntervalMs < AT_ONCE_MS ? [this.#commitTo(follower)] : [];
+      await this.#waker.wait(Math.min(mostMs, monitorIntervalMs), ...hints);
+    } finally {
+      clearInterval(glance);
+      clearTimeout(this.#handover);
+      this.#handover = undefined;
+    }
+  }
+
+  /** Ends the wait if there is something to do before its time has come. */
+  #glance(follower: WalFollower, cutAtMs: number): void {
+    try {
+      const head = follower.glance();
+      const uncopied = follower.uncopied(head);
+      this.#schedule.note(follower.framesTaken + uncopied);
+      // A FULL, RESTART or TRUNCATE waits for our read transaction with the write lock in its hands, so nobody commits; and it does
+      // so before it has written anything: no event tells of that.
+      this.#isAlert = head.isStill && follower.isMoveDue(head);
+      if (!this.#isAlert && (uncopied === 0 || !(follower.mayRest || performance.now() >= cutAtMs))) {
+        if (uncopied > 0 || !follower.mayRest) this.#expectHandover(head.mxFrame);
+        return;
+      }
+    } catch {
+      // the look meets it, too
+    }
+    this.wake();
+  }
+
+  /** Ends the wait when a handover is due for so many pages, if that is soon: it is not known long before. */
+  #expectHandover(pages: number): void {
+    const ms = this.#schedule.msUntilDue(pages);
+    if (ms < GLANCE_MS) this.#handover ??= setTimeout(() => this.wake(), Math.max(ms, LEAST_LOOK_MS));
+  }
+
+  /** Nothing has been committed for a while, and the reader rests. */
+  isIdle(follower: WalFollower): boolean {
+    return performance.now() - this.#schedule.lastFrameMs > IDLE_MS && follower.restsSurely;
+  }
+
+  /**
+   * Where events tell of commits, there is nothing to do until one comes, and no time after which to look. But an event comes
+   * when frames are written, and a commit counts once the WAL-index says so, which is no event: that can be long after.
+   */
+  async whileIdle(follower: WalFollower): Promise<void> {
+    const { path, monitorIntervalMs } = this.#settings;
+    const quietMs = performance.now() - Math.max(this.#lastEventMs, this.#schedule.lastFrameMs, this.#attachedMs);
+    const commit = this.#commitTo(follower);
+    const file: Hint = { path };
+    if (!this.#isTold) {
+      await this.#waker.wait(monitorIntervalMs, commit);
+    } else if (quietMs < REST_MS) {
+      await this.#waker.wait(Math.min(Math.max(quietMs, LEAST_LOOK_MS), monitorIntervalMs), commit, file);
+    } else {
+      follower.rest();
+      await this.#waker.sleep(commit, file);
+    }
+  }
+
+  #commitTo(follower: WalFollower): Hint {
+    return { path: `${this.#settings.path}-wal`, changed: () => !follower.isCaught(follower.head()) };
+  }
+
+  #noteEvent(): void {
+    this.#lastEventMs = performance.now();
+    if (this.#device !== undefined) events.told(this.#device);
+  }
+
+  /** Events tell of what happens to the database. */
+  get #isTold(): boolean {
+    if (this.#device === undefined) return false;
+    events.ask(this.#device, this.#settings.metaPath);
+    return events.isTold(this.#device);
+  }
+}
