@@ -26,8 +26,9 @@ export interface Setting {
   /** For work whose cost does not depend on the size. */
   readonly smallDatabase: string;
   readonly stream: StreamSettings;
-  /** For the section `waits`. */
-  readonly paces: readonly Pace[];
+  /** For the section `waits`; by name. `warmUp`: before anything is counted. */
+  readonly paces: Readonly<Record<string, Pace>>;
+  readonly warmUp: Pace;
   /** For the section `checkpoints`. */
   readonly checkpoints: CheckpointSettings;
   /** For work with a bucket. */
@@ -237,11 +238,12 @@ async function runAtOnce({ work, smallDatabase, stream, rivulet }: Setting): Pro
 }
 
 async function runWaits(setting: Setting): Promise<Result> {
-  const { work, smallDatabase, paces, runs } = setting;
+  const { work, smallDatabase, paces, warmUp, runs } = setting;
   const place = (name: string): Workplace => new Workplace(work, name);
+  const contenders = [...tools(setting), undefined];
   const by: Record<string, Readonly<Record<string, WaitFigures>>> = {};
-  for (const pace of paces)
-    by[pace.name] = await waits([...tools(setting), undefined], place, smallDatabase, pace, runs);
+  for (const [name, pace] of Object.entries(paces))
+    by[name] = await waits(contenders, place, smallDatabase, { warmUp, pace }, runs);
   return { kind: 'waits', by };
 }
 

@@ -8,14 +8,19 @@ import { WriterProcess, workBeside } from './writer-process.ts';
 
 const WRITER = fileURLToPath(new URL('waits-writer.ts', import.meta.url));
 /** Commits from which the size of all is known. */
-const SAMPLE = 2000;
+const SAMPLE: Pace = { commitsPerSecond: 0, commits: 2000 };
 
 /** How an application commits. */
 export interface Pace {
-  readonly name: string;
   /** 0: as fast as it can. */
   readonly commitsPerSecond: number;
   readonly commits: number;
+}
+
+/** `warmUp` comes before anything is counted. */
+interface Work {
+  readonly warmUp: Pace;
+  readonly pace: Pace;
 }
 
 /** What an application waits for its commits, beside a tool or alone. Of several runs, each figure is the one in the middle. */
@@ -29,8 +34,8 @@ export interface WaitFigures {
   readonly cpuMsPerMb: number | undefined;
 }
 
-/** What the application tells at its end. */
-interface Told {
+/** What the application tells. */
+export interface Told {
   readonly medianMs: number;
   readonly p99Ms: number;
   readonly mostMs: number;
@@ -47,18 +52,18 @@ export async function waits(
   tools: readonly (Tool | undefined)[],
   placeOf: (name: string) => Workplace,
   original: string,
-  pace: Pace,
+  work: Work,
   runs: number,
 ): Promise<Readonly<Record<string, WaitFigures>>> {
-  const walMb = (pace.commits * (await walBytesACommit(placeOf('wal'), original))) / 1e6;
+  const walMb = (work.pace.commits * (await walBytesACommit(placeOf('wal'), original))) / 1e6;
   const all = new Map<string, Run[]>();
   for (let run = 0; run < runs; run++) {
     for (const tool of tools) {
       const name = tool?.name ?? 'alone';
-      all.set(name, [...(all.get(name) ?? []), await once(tool, placeOf(name), original, pace)]);
+      all.set(name, [...(all.get(name) ?? []), await once(tool, placeOf(name), original, work)]);
     }
   }
-  return Object.fromEntries([...all].map(([name, measured]) => [name, middleOf(measured, pace.commits, walMb)]));
+  return Object.fromEntries([...all].map(([name, measured]) => [name, middleOf(measured, work.pace.commits, walMb)]));
 }
 
 function middleOf(runs: readonly Run[], commits: number, walMb: number): WaitFigures {
@@ -77,12 +82,12 @@ function middleOf(runs: readonly Run[], commits: number, walMb: number): WaitFig
 async function walBytesACommit(place: Workplace, original: string): Promise<number> {
   place.reset(original);
   const reader = new DatabaseSync(place.databasePath, { readOnly: true });
-  const writer = await beginWriter(place.databasePath, { name: 'sample', commitsPerSecond: 0, commits: SAMPLE });
+  const writer = await beginWriter(place.databasePath);
   try {
     reader.exec('BEGIN');
     reader.prepare('SELECT count(*) FROM sqlite_schema').get();
-    await writer.work();
-    return statSync(`${place.databasePath}-wal`).size / SAMPLE;
+    await writer.work(JSON.stringify(SAMPLE));
+    return statSync(`${place.databasePath}-wal`).size / SAMPLE.commits;
   } finally {
     await writer.end();
     reader.close();
@@ -90,11 +95,12 @@ async function walBytesACommit(place: Workplace, original: string): Promise<numb
   }
 }
 
-async function once(tool: Tool | undefined, place: Workplace, original: string, pace: Pace): Promise<Run> {
-  const { told, cpuSeconds } = await workBeside(tool, place, original, (path) => beginWriter(path, pace));
+async function once(tool: Tool | undefined, place: Workplace, original: string, { warmUp, pace }: Work): Promise<Run> {
+  const orders = { warmUp: JSON.stringify(warmUp), order: JSON.stringify(pace) };
+  const { told, cpuSeconds } = await workBeside(tool, place, original, beginWriter, orders);
   return { ...told, cpuSeconds };
 }
 
-function beginWriter(databasePath: string, { commitsPerSecond, commits }: Pace): Promise<WriterProcess<Told>> {
-  return WriterProcess.begin(WRITER, [databasePath, String(commitsPerSecond), String(commits)]);
+function beginWriter(databasePath: string): Promise<WriterProcess<Told>> {
+  return WriterProcess.begin(WRITER, [databasePath]);
 }

@@ -11,12 +11,13 @@ const LIMIT_MS = 120_000;
 const SETTLE_MS = 2500;
 
 /**
- * An application in a process of its own: it says a line once it has the database open, works when a line comes on its
- * stdin, tells what it has to tell as one line of JSON, and waits for the end of its stdin.
+ * An application in a process of its own: it says a line once it has the database open, works whenever a line comes on its
+ * stdin, tells what it has to tell as one line of JSON, and ends when its stdin does.
  */
 export class WriterProcess<Told> {
   readonly #process: LineProcess;
   readonly #lines: string[] = [];
+  #worked = 0;
 
   private constructor(script: string, args: readonly string[]) {
     const command = [process.execPath, '--disable-warning=ExperimentalWarning', script, ...args];
@@ -29,10 +30,12 @@ export class WriterProcess<Told> {
     return writer;
   }
 
-  async work(): Promise<Told> {
-    this.#process.write('go\n');
-    await waitUntil('the end of the work', this.#process, () => this.#lines.length > 1);
-    return JSON.parse(this.#lines[1] ?? '') as Told; // what the script prints
+  /** `order`: a line that says what to do. */
+  async work(order = 'go'): Promise<Told> {
+    this.#process.write(`${order}\n`);
+    const at = ++this.#worked;
+    await waitUntil('the end of the work', this.#process, () => this.#lines.length > at);
+    return JSON.parse(this.#lines[at] ?? '') as Told; // what the script prints
   }
 
   end(): Promise<void> {
@@ -40,12 +43,16 @@ export class WriterProcess<Told> {
   }
 }
 
-/** Lets an application work on a copy of `original` while a tool replicates it, or alone (undefined). */
+/**
+ * Lets an application work on a copy of `original` while a tool replicates it, or alone (undefined). Each of its orders is a
+ * piece of work; what it tells of the last one counts, and what that costs the tool.
+ */
 export async function workBeside<Told>(
   tool: Tool | undefined,
   place: Workplace,
   original: string,
   begin: (databasePath: string) => Promise<WriterProcess<Told>>,
+  { warmUp, order }: { readonly warmUp?: string; readonly order?: string } = {},
 ): Promise<{ readonly told: Told; readonly cpuSeconds: number | undefined }> {
   place.reset(original);
   const writer = await begin(place.databasePath);
@@ -55,8 +62,9 @@ export async function workBeside<Told>(
   try {
     if (replicator) await waitUntil('the first image', replicator, () => existsSync(firstFile(place)));
     await sleep(SETTLE_MS);
+    if (warmUp !== undefined) await writer.work(warmUp);
     const before = cpuSeconds();
-    const told = await writer.work();
+    const told = await writer.work(order);
     await sleep(SETTLE_MS);
     const after = cpuSeconds();
     return { told, cpuSeconds: before === undefined || after === undefined ? undefined : after - before };

@@ -5,13 +5,13 @@ import type { CaptureSettings } from './options.ts';
  * Part of `min-checkpoint-page-count` from which a handover is tried: SQLite's own automatic checkpoints begin at the same number
  * of pages by default, and whoever commits then waits for them.
  */
-const DUE_AT = 0.75;
+const DUE_AT = 0.9;
 /** Without commits for this long, the WAL is backfilled and the reader rests on read-lock 0. */
 const QUIET_MS = 400;
 /** Between two handovers, however fast the WAL fills: each costs whoever commits just then some milliseconds. */
 const PAUSE_MS = 250;
 /** Part of `truncate-page-n` from which that is not waited for. */
-const URGENT_AT = 0.5;
+const URGENT_AT = 0.25;
 /** Pauses after handovers into which writers did not let us. */
 const BUSY_PAUSE_MS = { first: 2, most: 50 } as const;
 /** Pauses after handovers that another reader kept from being complete. */
