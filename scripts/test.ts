@@ -21,12 +21,18 @@ import { RGW, SHARED_RGW, startRgw } from '../test/servers/rgw.ts';
 import type { S3Access, Started } from '../test/servers/s3-server.ts';
 import { SHARED_SWIFT, SWIFT, startSwift } from '../test/servers/swift.ts';
 import { recordOutput } from '../test/support/test-record.ts';
+import { Questioning } from './silence.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const TEST_TIMEOUT_MS = 5 * 60_000;
 /** No word from any test for this long: a file whose tests are over keeps its process alive. */
 const SILENCE_LIMIT_MS = TEST_TIMEOUT_MS + 60_000;
 const FILES_AT_A_TIME = 2;
+const NODE_FLAGS = [
+  '--disable-warning=ExperimentalWarning',
+  // A process that ends while Maglev compiles can wait for that for ever: https://github.com/nodejs/node/issues/54918
+  '--no-maglev',
+];
 const PROBE_TIMEOUT_MS = 10_000;
 
 /** A program from outside that some tests need. Without it they are skipped. */
@@ -186,16 +192,21 @@ function fromRoot(file: string | undefined): string {
 async function runTests(files: readonly string[]): Promise<Outcome> {
   const tally = new Tally();
   const abort = new AbortController();
-  const watchdog = setTimeout(() => {
-    abort.abort(
-      new Error(`no test said anything for ${SILENCE_LIMIT_MS / 1000} s: something keeps this file from ending`),
-    );
+  using questioning = new Questioning();
+  const watchdog = setTimeout(async () => {
+    try {
+      for (const line of await questioning.ask()) console.log(line);
+    } finally {
+      abort.abort(
+        new Error(`no test said anything for ${SILENCE_LIMIT_MS / 1000} s: something keeps this file from ending`),
+      );
+    }
   }, SILENCE_LIMIT_MS);
   const stream = run({
     files: [...files],
     concurrency: FILES_AT_A_TIME,
     timeout: TEST_TIMEOUT_MS,
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    execArgv: [...NODE_FLAGS, ...questioning.flags],
     signal: abort.signal,
   });
   stream.on('data', () => watchdog.refresh());
