@@ -315,13 +315,35 @@ describe('what applications do while Rivulet is down', { skip: skipWithout(SQLIT
     assert.equal(restored.prepare("SELECT count(*) AS n FROM item WHERE name = 'never'").get()?.n, 0);
     restored.close();
   });
+
+  for (const before of ['nothing is replicated yet', 'it was replicated, and left WAL mode while Rivulet was stopped']) {
+    test(`a writer with a rollback journal that is killed leaves it hot, and the database half changed: ${before}`, async (t) => {
+      const place = placeOf(t);
+      const db = createDatabase(place.path);
+      insertRows(db, 300);
+      db.close();
+      if (before.startsWith('it was')) await catchUp(t, place);
+      const writer = new TestProcess(t, globalThis.process.execPath, ['-e', UNFINISHED, place.path, 'delete']);
+      await writer.says(/in the middle/);
+      await writer.end('SIGKILL');
+      assert.ok(statSync(`${place.path}-journal`).size > 0, 'there is a hot journal');
+      const process = await replicate(t, place.path, place.url);
+      await untilStored(t, place);
+      assert.equal((await process.end()).status, 0, process.output);
+      await assertRestoresWhole(t, place);
+      const restored = new DatabaseSync(await restoreReplica(t, place.folder, place.url));
+      assert.equal(restored.prepare("SELECT count(*) AS n FROM item WHERE name <> 'never'").get()?.n, 300);
+      assert.equal(restored.prepare("SELECT count(*) AS n FROM item WHERE name = 'never'").get()?.n, 0);
+      restored.close();
+    });
+  }
 });
 
-/** More pages than SQLite keeps in memory, so that some are in the WAL without ever being committed. */
+/** More pages than SQLite keeps in memory, so that some are in the WAL, or in the database, without ever being committed. */
 const UNFINISHED = `
   const { DatabaseSync } = require('node:sqlite');
   const db = new DatabaseSync(process.argv[1], { timeout: 20000 });
-  db.exec('PRAGMA cache_size=10; BEGIN IMMEDIATE');
+  db.exec('PRAGMA journal_mode=' + (process.argv[2] ?? 'wal') + '; PRAGMA cache_size=10; BEGIN IMMEDIATE');
   const insert = db.prepare("INSERT INTO item (name, body) VALUES ('never', randomblob(3000))");
   for (let i = 0; i < 300; i++) insert.run();
   console.log('in the middle');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
-import { eventually, replicate, workFolder } from '../support/processes.ts';
+import { eventually, replicate, rivulet, sleep, workFolder, writeConfig } from '../support/processes.ts';
 import {
   assertSameBytes,
   checkpointedBytes,
@@ -61,6 +61,32 @@ async function sameBytesWithAndWithoutUs(t: TestContext, start: Start): Promise<
   alone.close();
   assertSameBytes(checkpointedBytes(path), checkpointedBytes(alonePath), 'with and without replication');
 }
+
+const IMAGE_PAGES = 25_000;
+
+describe('the first image of a database of 100 MiB', () => {
+  test('is read beside an application that waits for nobody, and never has to', async (t) => {
+    const folder = workFolder(t);
+    const path = join(folder, 'app.db');
+    const db = openDatabase(path, 0);
+    db.exec(`PRAGMA journal_mode=wal; CREATE TABLE a (v BLOB);
+      WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < ${IMAGE_PAGES / 10})
+      INSERT INTO a SELECT randomblob(40000) FROM n; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout=0`);
+    // No handover before the image is there: that is what a writer may meet.
+    const config = writeConfig(path, `file://${folder}/replica`, { 'min-checkpoint-page-count': '1000000' });
+    const process = rivulet(t, ['replicate', '-config', config]);
+    const insert = db.prepare('INSERT INTO a VALUES (1)');
+    let commits = 0;
+    for (; !process.output.includes('read the whole database'); commits++) {
+      assert.ok(process.isRunning, process.output);
+      insert.run(); // throws where it would have to wait
+      await sleep(1);
+    }
+    assert.ok(commits > 10, `${commits} commits meanwhile`);
+    assert.equal((await process.end()).status, 0, process.output);
+    db.close();
+  });
+});
 
 describe('the database of an application that is replicated', { skip: skipWithout(SQLITE3) }, () => {
   for (const pageSize of [512, 4096, 65536]) {
