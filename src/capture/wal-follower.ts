@@ -485,11 +485,12 @@ export class WalFollower {
       const { frames } = this.#cursor;
       if (i > 0 && !isBlocked && frames >= urgentFrames) break;
       const isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside);
-      const { backfilled } = this.head();
+      const { backfilled, mxFrame } = this.head();
       if (!isDone || backfilled === frames || backfilled !== (stoppedAt ?? backfilled)) isBlocked = false;
       stoppedAt = backfilled;
-      // SQLite syncs the database only at the end of the WAL: it would do so behind the barrier, for all of these pages.
-      if (backfilled < this.head().mxFrame) this.#handles.syncDatabase();
+      // SQLite syncs the database only at the end of the WAL: it would do so behind the barrier, for all of these pages. Those of
+      // the later rounds are few.
+      if (i === 0 && backfilled < mxFrame) this.#handles.syncDatabase();
       this.move();
     }
     if (this.#restartable) return 'done';

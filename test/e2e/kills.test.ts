@@ -316,7 +316,10 @@ describe('what applications do while Rivulet is down', { skip: skipWithout(SQLIT
     restored.close();
   });
 
-  for (const before of ['nothing is replicated yet', 'it was replicated, and left WAL mode while Rivulet was stopped']) {
+  for (const before of [
+    'nothing is replicated yet',
+    'it was replicated, and left WAL mode while Rivulet was stopped',
+  ]) {
     test(`a writer with a rollback journal that is killed leaves it hot, and the database half changed: ${before}`, async (t) => {
       const place = placeOf(t);
       const db = createDatabase(place.path);
