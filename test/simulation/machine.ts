@@ -69,7 +69,8 @@ export class Machine {
   constructor() {
     this.#installFiles();
     this.#installSqlite();
-    fs.watch = ((_path: string, listener: () => void) => {
+    fs.watch = ((_path: string, ...rest: unknown[]) => {
+      const listener = rest.at(-1) as () => void; // options may come before it
       this.watchers.add(listener);
       return { close: () => void this.watchers.delete(listener), on: () => undefined };
     }) as unknown as typeof fs.watch; // the capture uses no more of it
