@@ -371,13 +371,13 @@ export class DatabaseCapture {
     if (this.#suspended === undefined) this.#log.log('error', 'capture suspended', { reason, db: this.#settings.path });
     this.#suspended = reason;
     this.#follower?.letGo();
-    this.#maker.dropStored();
     this.#listener.state({ kind: 'suspended', reason });
-    this.#keepCheckpointing();
+    this.#makeRoom();
   }
 
-  /** As far as that goes: a disk that is full for us can be full for the database, too. */
-  #keepCheckpointing(): void {
+  /** Gives back our own room, and keeps the WAL from growing as far as that goes: a disk that is full for us can be full for it, too. */
+  #makeRoom(): void {
+    this.#maker.dropStored();
     try {
       const head = this.#follower?.head();
       if (head && head.mxFrame - head.backfilled >= this.#settings.minCheckpointPages) this.#follower?.backfill();
@@ -389,7 +389,7 @@ export class DatabaseCapture {
   /** Compares and goes on, once there is room again; false while there is not. */
   async #resume(follower: WalFollower, reason: string): Promise<boolean> {
     if (!this.#hasRoom && this.#maker.unstoredBytes > this.#settings.maxSpoolBytes / 2) {
-      this.#keepCheckpointing();
+      this.#makeRoom();
       const error = new RivuletError({ code: 'CAPTURE_SUSPENDED', message: `capture is suspended: ${reason}` });
       for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
       return false;

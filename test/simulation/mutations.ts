@@ -114,7 +114,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'makes no checkpoints while there is no room': {
     file: 'src/capture/database-capture.ts',
-    edits: [['    this.#keepCheckpointing();\n  }\n', '  }\n']],
+    edits: [['this.#follower?.backfill();', 'undefined;']],
   },
   'lets go of a database when there is no room at the start': {
     file: 'src/capture/database-capture.ts',
