@@ -5,6 +5,13 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   await delay(ms, undefined, signal ? { signal } : undefined).catch(() => undefined);
 }
 
+const NEVER = new Int32Array(new SharedArrayBuffer(4));
+
+/** Blocks the thread for `ms`, as SQLite does that waits for a lock. */
+export function pause(ms: number): void {
+  Atomics.wait(NEVER, 0, 0, ms);
+}
+
 /** What `work` comes to, or the signal's reason as soon as that aborts; the work itself is not ended by that. */
 export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return work;

@@ -1,13 +1,17 @@
 import { fdatasyncSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
+import { pause } from '../base/async.ts';
 import { closeForCapture, identify, identifyOpen, openForCapture, sameFile } from '../base/database-files.ts';
 import { messageOf, RivuletError } from '../base/errors.ts';
-import { isBusy, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
+import { isBusy, isMoved, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
 import { Replaced } from './interruptions.ts';
 
 /** The disk fails, or is full. */
 const DISK_CODES: readonly (number | undefined)[] = [SQLITE.io, SQLITE.full];
+
+/** Between two tries to switch to WAL mode: in between, nobody is kept from anything. */
+const SWITCH_PAUSE_MS = 5;
 
 /** Reads from the database header, and begins a read transaction by that; the schema, however large, is not looked at. */
 const READ = 'PRAGMA schema_version';
@@ -216,14 +220,23 @@ function allOf(steps: readonly (() => void)[]): void {
 /** What {@link switchToWal} found: `busy` is worth another try. */
 export type WalSwitch = 'already' | 'switched' | 'busy';
 
-/** Puts a database into WAL mode through SQLite, as it is asked for by `set-wal`. */
+/** Puts a database into WAL mode through SQLite, as it is asked for by `set-wal`. `patienceMs`: blocks the thread for so long. */
 export function switchToWal(path: string, patienceMs: number): WalSwitch {
+  for (let leftMs = patienceMs; ; leftMs -= SWITCH_PAUSE_MS) {
+    const outcome = trySwitchToWal(path);
+    if (outcome !== 'busy' || leftMs <= 0) return outcome;
+    pause(SWITCH_PAUSE_MS);
+  }
+}
+
+function trySwitchToWal(path: string): WalSwitch {
   let connection: Connection | undefined;
   try {
     connection = new Connection(path, false);
-    connection.patience(patienceMs);
-    const before = connection.run('PRAGMA journal_mode')?.journal_mode;
-    if (before === 'wal') return 'already';
+    if (connection.run('PRAGMA journal_mode')?.journal_mode === 'wal') return 'already';
+    // Another database can be renamed over this one at any moment, with a WAL beside it. A connection that shares would take that
+    // WAL for its own, and write the switch into it, which is the end of the other database. One that is exclusive notices.
+    connection.run('PRAGMA locking_mode=EXCLUSIVE');
     const after = connection.run('PRAGMA journal_mode=wal')?.journal_mode;
     if (after === 'wal') return 'switched';
     throw new RivuletError({
@@ -233,7 +246,7 @@ export function switchToWal(path: string, patienceMs: number): WalSwitch {
       next: 'Rivulet needs a database file in WAL mode, on a local file system',
     });
   } catch (error) {
-    if (isBusy(error)) return 'busy';
+    if (isBusy(error) || isMoved(error)) return 'busy';
     throw error;
   } finally {
     connection?.close();

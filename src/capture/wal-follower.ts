@@ -1,3 +1,4 @@
+import { pause } from '../base/async.ts';
 import { type FileIdentity, identify, identifyOpen, sameFile, sizeOfOpen } from '../base/database-files.ts';
 import { messageOf } from '../base/errors.ts';
 import type { WalPosition } from '../replica/local-state.ts';
@@ -32,8 +33,6 @@ const BARRIER_PAUSE_MS = 0.2;
 
 /** Read transactions that begin one after the other at rest before it counts as sure that one got read-lock 0. */
 const SURE_READS = 3;
-
-const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 export interface FollowerSettings {
   /** Bytes a page. */
@@ -577,9 +576,4 @@ export class WalFollower {
     const bytes = Buffer.from(this.#cursor.salts);
     return { salt1: bytes.readUInt32BE(0), salt2: bytes.readUInt32BE(4) };
   }
-}
-
-/** Blocks the thread, as waiting for a lock in SQLite does. */
-function pause(ms: number): void {
-  Atomics.wait(PAUSE, 0, 0, ms);
 }

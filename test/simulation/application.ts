@@ -150,6 +150,11 @@ export class Application {
     return this.synchronous === 'FULL' ? 0 : Number.POSITIVE_INFINITY;
   }
 
+  /** Somebody switched to WAL, and has still locked it: there is no WAL yet to be recovered. */
+  noteSwitch(): void {
+    this.#history.note(stateOf(this.path), 0);
+  }
+
   /** A checkpoint that syncs was made. */
   noteSync(): void {
     const now = this.#look();

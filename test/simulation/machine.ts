@@ -52,6 +52,8 @@ export class Machine {
   readonly #durableFolders = new Set<string>();
   /** The connection of the replicator that keeps everybody else from committing. */
   #barrier: DatabaseSync | undefined;
+  /** Locks all others out while it switches the database to WAL mode. */
+  #exclusive: DatabaseSync | undefined;
   room: Room = 'enough';
   /** The database's disk does not take what a checkpoint writes. */
   failsCheckpoints = false;
@@ -61,6 +63,8 @@ export class Machine {
   between: (sql: string | undefined) => void = () => undefined;
   /** The replicator made a checkpoint, which syncs what it copies. */
   onCheckpoint: () => void = () => undefined;
+  /** Whether the database is in WAL mode. */
+  isWal: () => boolean = () => false;
   /** The replicator put the database into WAL mode: that is the one commit of its own. */
   onSwitchToWal: () => void = () => undefined;
   /** Whoever watches the WAL right now; call them as file-system events would. */
@@ -290,10 +294,15 @@ export class Machine {
     };
     DatabaseSync.prototype.prepare = function (this: DatabaseSync, ...args: Parameters<DatabaseSync['prepare']>) {
       machine.#step(args[0]);
+      if (machine.#inApplication === 0 && args[0] === 'PRAGMA locking_mode=EXCLUSIVE') machine.#exclusive = this;
       return prepare.apply(this, args);
     };
     DatabaseSync.prototype.close = function (this: DatabaseSync): void {
-      if (machine.#inApplication === 0) {
+      if (machine.#exclusive === this) {
+        // No time passes before it closes, and a process that dies holds no locks.
+        machine.#exclusive = undefined;
+        machine.#connections.delete(this);
+      } else if (machine.#inApplication === 0) {
         if (machine.#dead) return;
         machine.#step('close');
         machine.#connections.delete(this);
@@ -306,9 +315,10 @@ export class Machine {
       const isCheckpoint = isOwn && this.sourceSQL.includes('wal_checkpoint');
       machine.#step(this.sourceSQL);
       if (isCheckpoint && machine.failsCheckpoints) machine.#failCheckpoint();
+      const isSwitch = isOwn && this.sourceSQL.includes('journal_mode=wal') && !machine.isWal();
       const row = Reflect.apply(get, this, values);
       if (isCheckpoint) machine.onCheckpoint();
-      if (isOwn && this.sourceSQL.includes('journal_mode=wal')) machine.onSwitchToWal();
+      if (isSwitch) machine.onSwitchToWal();
       return row;
     };
   }

@@ -79,8 +79,9 @@ export class World {
     machine.renew(metaPathFor(path), this.#random);
     machine.between = () => this.#between();
     machine.onCheckpoint = () => machine.asApplication(() => this.#application.noteSync());
+    machine.isWal = () => machine.asApplication(() => this.#application.hasWal);
     machine.onSwitchToWal = () => {
-      machine.asApplication(() => this.#application.noteCommit(true));
+      machine.asApplication(() => this.#application.noteSwitch());
       this.#say('replicator switches to WAL');
     };
     time.onTurn = () => this.#checkNobodyWaits();
@@ -209,8 +210,12 @@ export class World {
     if (isBusy) this.#busyFor--;
     const app = this.#application;
     const dice = random();
-    if (random() < 0.01) this.#machine.asApplication(() => app.replace(this.#anyPageSize()));
-    else if (dice < (isBusy ? 0.1 : 0.5)) this.#asUsual(() => app.act());
+    if (random() < 0.01) {
+      this.#machine.asApplication(() => app.replace(this.#anyPageSize()));
+      this.#say('database is replaced between two steps');
+      return;
+    }
+    if (dice < (isBusy ? 0.1 : 0.5)) this.#asUsual(() => app.act());
     else if (this.#asUsual(() => app.tinyCommit()) === 'done' && (!isBusy || dice < 0.2)) {
       if (this.#machine.asApplication(() => app.checkpoint('RESTART'))) this.#asUsual(() => app.tinyCommit());
     }
