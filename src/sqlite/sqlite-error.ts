@@ -23,7 +23,7 @@ export function sqliteCode(error: unknown): number | undefined {
 
 function extendedCode(error: unknown): number | undefined {
   if (!hasCode(error, 'ERR_SQLITE_ERROR')) return undefined;
-  const { errcode } = error as { errcode?: unknown };
+  const { errcode } = error as { errcode?: unknown }; // node:sqlite puts the extended result code there
   return typeof errcode === 'number' ? errcode : undefined;
 }
 
