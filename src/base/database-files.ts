@@ -62,6 +62,11 @@ export function sizeOfOpen(fd: number): number {
   return fs.fstatSync(fd).size;
 }
 
+/** When an open file was last written to, ms since 1970. */
+export function modifiedMsOfOpen(fd: number): number {
+  return fs.fstatSync(fd).mtimeMs;
+}
+
 /** Changes whenever an open file is written to or resized, as finely as the file system's clock tells. */
 export function stampOfOpen(fd: number): string {
   const { mtimeNs, size } = fs.fstatSync(fd, { bigint: true });

@@ -5,12 +5,11 @@ import type { CaptureSettings } from './options.ts';
 import { type Hint, Waker } from './waker.ts';
 import type { WalFollower } from './wal-follower.ts';
 
-/**
- * While commits arrive: how often to see in the WAL-index, between two looks, whether the next one should be sooner. It is also how
- * long the reader stands on read-lock 0 once commits arrive: nobody's checkpoint gets anywhere meanwhile.
- */
-const GLANCE_MS = 30;
-/** The same after somebody waited for our read transaction: a RESTART or TRUNCATE does so twice. */
+/** While commits arrive: how often to see in the WAL-index, between two looks, whether the next one should be sooner. */
+const GLANCE_MS = 100;
+/** The same while the reader stands on read-lock 0: once commits arrive, nobody's checkpoint gets anywhere meanwhile. */
+const REST_GLANCE_MS = 30;
+/** The same after somebody seemed to wait for our read transaction, at first: a RESTART or TRUNCATE does so twice. */
 const ALERT_GLANCE_MS = 5;
 /** A WAL that fills quickly is looked at before it is due, but not more often than this. */
 const LEAST_LOOK_MS = 2;
@@ -33,8 +32,9 @@ export class Lookout {
   #device: bigint | undefined;
   #attachedMs = Number.NEGATIVE_INFINITY;
   #lastEventMs = Number.NEGATIVE_INFINITY;
-  #isAlert = false;
-  #handover: NodeJS.Timeout | undefined;
+  /** Until the next glance; grows with each. */
+  #glanceMs = REST_GLANCE_MS;
+  #glance: NodeJS.Timeout | undefined;
 
   constructor(settings: Settings, schedule: HandoverSchedule) {
     this.#settings = settings;
@@ -65,42 +65,42 @@ export class Lookout {
     const { monitorIntervalMs, syncIntervalMs } = this.#settings;
     const cutAtMs = performance.now() + untilCutMs;
     const mostMs = untilCutMs > 0 || follower.pending.count > 0 ? Math.max(untilCutMs, 1) : monitorIntervalMs;
-    const glance = setInterval(() => this.#glance(follower, cutAtMs), this.#isAlert ? ALERT_GLANCE_MS : GLANCE_MS);
-    this.#isAlert = false;
-    if (!follower.rests) this.#expectHandover(follower.cursor.frames);
+    this.#glanceLater(follower, follower.rests ? 0 : follower.cursor.frames, cutAtMs);
     try {
       const hints = syncIntervalMs < AT_ONCE_MS ? [this.#commitTo(follower)] : [];
       await this.#waker.wait(Math.min(mostMs, monitorIntervalMs), ...hints);
     } finally {
-      clearInterval(glance);
-      clearTimeout(this.#handover);
-      this.#handover = undefined;
+      clearTimeout(this.#glance);
     }
   }
 
+  /** `pages`: in the WAL, 0 when they are handed over. */
+  #glanceLater(follower: WalFollower, pages: number, cutAtMs: number): void {
+    const mostMs = Math.min(this.#glanceMs, follower.mayRest ? REST_GLANCE_MS : GLANCE_MS);
+    this.#glanceMs = 2 * mostMs;
+    // When a handover is due is not known long before.
+    const dueMs = pages > 0 ? Math.max(this.#schedule.msUntilDue(pages), LEAST_LOOK_MS) : mostMs;
+    this.#glance = setTimeout(() => this.#glanceNow(follower, cutAtMs), Math.min(mostMs, dueMs));
+  }
+
   /** Ends the wait if there is something to do before its time has come. */
-  #glance(follower: WalFollower, cutAtMs: number): void {
+  #glanceNow(follower: WalFollower, cutAtMs: number): void {
+    let pages = 0;
     try {
       const head = follower.glance();
       const uncopied = follower.uncopied(head);
       this.#schedule.note(follower.framesTaken + uncopied);
+      if (uncopied > 0 || !follower.mayRest) pages = head.mxFrame;
       // A FULL, RESTART or TRUNCATE waits for our read transaction with the write lock in its hands, so nobody commits; and it does
       // so before it has written anything: no event tells of that.
-      this.#isAlert = head.isStill && follower.isMoveDue(head);
-      if (!this.#isAlert && (uncopied === 0 || !(follower.mayRest || performance.now() >= cutAtMs))) {
-        if (uncopied > 0 || !follower.mayRest) this.#expectHandover(head.mxFrame);
-        return;
-      }
+      const isAwaited = follower.isMoveDue(head) && follower.standsStill(head);
+      if (isAwaited) this.#glanceMs = ALERT_GLANCE_MS;
+      const isWanted = uncopied > 0 && (follower.mayRest || performance.now() >= cutAtMs);
+      if (isAwaited || isWanted || (pages > 0 && this.#schedule.isDue(pages))) this.wake();
     } catch {
-      // the look meets it, too
+      this.wake(); // the look meets it, too
     }
-    this.wake();
-  }
-
-  /** Ends the wait when a handover is due for so many pages, if that is soon: it is not known long before. */
-  #expectHandover(pages: number): void {
-    const ms = this.#schedule.msUntilDue(pages);
-    if (ms < GLANCE_MS) this.#handover ??= setTimeout(() => this.wake(), Math.max(ms, LEAST_LOOK_MS));
+    this.#glanceLater(follower, pages, cutAtMs);
   }
 
   /** Nothing has been committed for a while, and the reader rests. */

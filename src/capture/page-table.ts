@@ -32,9 +32,12 @@ export class PageTable {
   /** Page numbers up to `last`, ascending. */
   *pgnos(last: number): Generator<number> {
     for (const index of this.#chunks.indexes) {
-      for (let pgno = index * CHUNK_PAGES; pgno < (index + 1) * CHUNK_PAGES; pgno++) {
+      const values = this.#chunks.read(index) ?? [];
+      const found: number[] = []; // first all of them: the array may be put away while somebody works with one
+      for (let i = 0; i < values.length; i++) if (values[i] !== 0) found.push(index * CHUNK_PAGES + i);
+      for (const pgno of found) {
         if (pgno > last) return;
-        if (this.get(pgno) !== undefined) yield pgno;
+        yield pgno;
       }
     }
   }

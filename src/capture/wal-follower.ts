@@ -1,5 +1,12 @@
 import { pause } from '../base/async.ts';
-import { type FileIdentity, identify, identifyOpen, sameFile, sizeOfOpen } from '../base/database-files.ts';
+import {
+  type FileIdentity,
+  identify,
+  identifyOpen,
+  modifiedMsOfOpen,
+  sameFile,
+  sizeOfOpen,
+} from '../base/database-files.ts';
 import { messageOf } from '../base/errors.ts';
 import type { WalPosition } from '../replica/local-state.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
@@ -31,6 +38,8 @@ const CHECKPOINT_PAUSE_MS = 0.2;
 /** Between two tries for the barrier: writers that commit without a pause leave it free for an instant only. */
 const BARRIER_PAUSE_MS = 0.2;
 
+/** A WAL that was not written to for this long stands still. The clocks of file systems are exact to some milliseconds. */
+const STILL_MS = 20;
 /** Read transactions that begin one after the other at rest before it counts as sure that one got read-lock 0. */
 const SURE_READS = 3;
 
@@ -168,9 +177,14 @@ export class WalFollower {
     return this.#index.read();
   }
 
-  /** What the head seems to be, for deciding when to look. `isStill`: as at the last glance. */
-  glance(): WalIndexGlance & { readonly isStill: boolean } {
+  /** What the head seems to be, for deciding when to look. `isSame`: as at the last glance. */
+  glance(): WalIndexGlance & { readonly isSame: boolean } {
     return this.#index.glance();
+  }
+
+  /** Nobody commits, or writes what is to be committed. */
+  standsStill(glance: { readonly isSame: boolean }): boolean {
+    return glance.isSame || Date.now() - modifiedMsOfOpen(this.#handles.walFd) >= STILL_MS;
   }
 
   /** True when every committed frame is captured. */

@@ -39,12 +39,12 @@ export class WalIndexReader {
     });
   }
 
-  /** `isStill`: byte for byte as at the last glance, so nobody committed or made a checkpoint in between. */
-  glance(): WalIndexGlance & { readonly isStill: boolean } {
+  /** `isSame`: byte for byte as at the last glance, so nobody committed or made a checkpoint in between. */
+  glance(): WalIndexGlance & { readonly isSame: boolean } {
     readFully(this.#handles.walIndexFd, this.#bytes, 0);
-    const isStill = this.#bytes.equals(this.#before);
+    const isSame = this.#bytes.equals(this.#before);
     this.#bytes.copy(this.#before);
-    return { ...glanceAtWalIndex(this.#bytes), isStill };
+    return { ...glanceAtWalIndex(this.#bytes), isSame };
   }
 
   /** A writer that died between the two copies leaves them different: any new reader makes SQLite recover the index. */

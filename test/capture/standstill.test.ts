@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { utimesSync } from 'node:fs';
+import { describe, type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { CaptureHarness, setUp } from '../support/capture.ts';
+import { CaptureHarness, type Setup, setUp } from '../support/capture.ts';
 import { DatabaseLocks, LOCK_TABLE } from '../support/locks.ts';
 import { skipWithout } from '../support/tools.ts';
 
@@ -13,22 +14,42 @@ async function pass(t: TestContext, ms: number): Promise<void> {
   for (let i = 0; i < TURNS; i++) await nextTurn();
 }
 
-test('a checkpoint that waits for our read transaction, and so lets nobody commit, is noticed without any event', {
-  skip: skipWithout(LOCK_TABLE),
-}, async (t) => {
+/** Time stands still; the reader stands behind a commit, on another lock than read-lock 0. */
+async function standBehind(t: TestContext): Promise<{ readonly setup: Setup; readonly harness: CaptureHarness }> {
   const setup = await setUp(t);
   await setup.app.run('PRAGMA busy_timeout=0');
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
-  const harness = new CaptureHarness(t, setup.path, { settings: { syncIntervalMs: 60_000, minCheckpointPages: 1e6 } });
+  const harness = new CaptureHarness(t, setup.path, {
+    settings: { syncIntervalMs: 60_000, monitorIntervalMs: 60_000, minCheckpointPages: 1e6 },
+  });
   while (harness.handovers === 0) await pass(t, 10);
 
   await setup.app.run("INSERT INTO t(v) VALUES ('first')");
   const ours = new DatabaseLocks(process.pid, setup.path);
   while (ours.reads.includes(0)) await pass(t, 10);
   await setup.app.run("INSERT INTO t(v) VALUES ('second')");
-  await pass(t, 40);
-  await pass(t, 40);
-  const [row] = await setup.app.run('PRAGMA wal_checkpoint(FULL)');
-  assert.equal(row?.busy, 0);
-  assert.equal(harness.handovers, 1, 'none was needed');
+  return { setup, harness };
+}
+
+describe('a checkpoint that waits for our read transaction, and so lets nobody commit', {
+  skip: skipWithout(LOCK_TABLE),
+}, () => {
+  test('is noticed without any event', async (t) => {
+    const { setup, harness } = await standBehind(t);
+    await pass(t, 100);
+    await pass(t, 100);
+    const [row] = await setup.app.run('PRAGMA wal_checkpoint(FULL)');
+    assert.equal(row?.busy, 0);
+    assert.equal(harness.handovers, 1, 'none was needed');
+  });
+
+  test('is noticed at first glance, where the WAL was not written to for a while', async (t) => {
+    const { setup, harness } = await standBehind(t);
+    const longAgo = new Date('2020-01-01');
+    utimesSync(`${setup.path}-wal`, longAgo, longAgo);
+    await pass(t, 100);
+    const [row] = await setup.app.run('PRAGMA wal_checkpoint(FULL)');
+    assert.equal(row?.busy, 0);
+    assert.equal(harness.handovers, 1, 'none was needed');
+  });
 });
