@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, txid } from '../base/types.ts';
+import { kernel } from '../kernel/kernel.ts';
 import type { WalRange } from '../ltx/format.ts';
 import { batchCapacity, type PageBatch } from '../ltx/page-batch.ts';
 import type { EncodedPages } from '../ltx/page-encoder.ts';
@@ -359,11 +360,10 @@ function addPending(writer: L0Writer, follower: WalFollower, wal: WalReader, gro
       count = 0;
     }
     const source = pending.source(pgno);
-    const target = batch.slice(count, 1);
+    if (!source) rest?.readPage(pgno, batch.slice(count, 1));
+    else if ('slot' in source) kernel().fn.copy(batch.pageAt(count), pending.slotAt(source.slot), pageSize);
+    else wal.readPage(source.frame, batch.slice(count, 1));
     batch.pgnos[count++] = pgno;
-    if (!source) rest?.readPage(pgno, target);
-    else if ('slot' in source) target.set(pending.slot(source.slot));
-    else wal.readPage(source.frame, target);
   }
   if (count > 0) writer.add(count);
 }

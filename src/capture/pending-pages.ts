@@ -66,7 +66,8 @@ export class PendingPages {
 
   /** Copies what was put from this batch. */
   copy(batch: FrameBatch): void {
-    for (const [slot, i] of this.#toCopy) this.slot(slot).set(batch.page(i));
+    const { fn } = kernel();
+    for (const [slot, i] of this.#toCopy) fn.copy(this.slotAt(slot), batch.pageAt(i), this.#pageSize);
     this.#toCopy.clear();
   }
 
@@ -85,10 +86,10 @@ export class PendingPages {
     return at < this.#slots ? { slot: at } : { frame: at - this.#slots };
   }
 
-  /** The bytes of a slot. */
-  slot(index: number): Uint8Array {
-    const at = (index % this.#slotsABlock) * this.#pageSize;
-    return this.#block(Math.floor(index / this.#slotsABlock)).bytes.subarray(at, at + this.#pageSize);
+  /** Address of a slot in kernel memory. */
+  slotAt(index: number): number {
+    const block = this.#block(Math.floor(index / this.#slotsABlock));
+    return block.pointer + (index % this.#slotsABlock) * this.#pageSize;
   }
 
   #block(index: number): Region {

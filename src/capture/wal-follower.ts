@@ -504,6 +504,7 @@ export class WalFollower {
       // SQLite syncs the database only at the end of the WAL: it would do so behind the barrier, for all of these pages. Those of
       // the later rounds are few.
       if (i === 0 && backfilled < mxFrame) this.#handles.syncDatabase();
+      if (i === 0) this.capture(); // not under the new read, which has the less to do until the next checkpoint ends
       this.move();
     }
     if (this.#restartable) return 'done';

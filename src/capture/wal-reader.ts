@@ -22,7 +22,8 @@ export interface FrameBatch {
   pgno(i: number): number;
   /** Database size in pages if frame i commits, 0 if not. */
   commit(i: number): number;
-  page(i: number): Uint8Array;
+  /** Address of its page in kernel memory. */
+  pageAt(i: number): number;
   /** The checksum chain after frame i. */
   sums(i: number): WalSums;
 }
@@ -113,9 +114,8 @@ export class WalReader implements FrameBatch {
     return this.#pairs[2 * i + 1] ?? 0;
   }
 
-  page(i: number): Uint8Array {
-    const at = i * frameSize(this.#pageSize) + frameSize(0);
-    return this.#input.bytes.subarray(at, at + this.#pageSize);
+  pageAt(i: number): number {
+    return this.#input.pointer + i * frameSize(this.#pageSize) + frameSize(0);
   }
 
   sums(i: number): WalSums {

@@ -43,6 +43,11 @@ export class PageBatch {
     return this.bytes.subarray(from * this.pageSize, (from + count) * this.pageSize);
   }
 
+  /** Address of page `i` of the batch in kernel memory. */
+  pageAt(i: number): number {
+    return this.pages.pointer + i * this.pageSize;
+  }
+
   /** Fills `hashes` for the first `count` pages (0n for the lock page); returns the XOR of them. */
   hash(count: number): bigint {
     const { fn } = kernel();

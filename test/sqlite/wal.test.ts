@@ -5,6 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { WalReader } from '../../src/capture/wal-reader.ts';
+import { kernel } from '../../src/kernel/kernel.ts';
 import { readDatabaseHeader } from '../../src/sqlite/database-header.ts';
 import { isPageSize, lockPageNumber } from '../../src/sqlite/lock-page.ts';
 import { frameSize, readWalHeader, WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE, walChecksum } from '../../src/sqlite/wal.ts';
@@ -84,11 +85,13 @@ describe('the WAL', () => {
         assert.ok(typeof cursor !== 'string');
         assert.equal(cursor.frames, made.length);
         assert.deepEqual(wal.sums(wal.count - 1), cursor.sums);
+        using page = kernel().allocate(pageSize);
         for (let i = 0; i < wal.count; i++) {
           const frame = made[wal.first + i];
           assert.equal(wal.pgno(i), frame?.pgno);
           assert.equal(wal.commit(i), frame?.commit);
-          assert.deepEqual(Buffer.from(wal.page(i)), Buffer.from(frame?.page ?? []));
+          kernel().fn.copy(page.pointer, wal.pageAt(i), pageSize);
+          assert.deepEqual(Buffer.from(page.bytes), Buffer.from(frame?.page ?? []));
         }
       }),
       { numRuns: 60 },

@@ -78,6 +78,8 @@
   while (p < e) { c = step8(c ^ <u64>load<u8>(p)); p++; }
   return c;
 }
+export function copy(dst: usize, src: usize, n: usize): void { memory.copy(dst, src, n); }
+
 export function crc(crc: u64, p: usize, n: usize): u64 { return ~state(~crc, p, n); }
 
 // crc64(bigEndian32(pgno) || page), without the LTX flag bit
