@@ -1,4 +1,5 @@
 import { Backoff } from '../base/async.ts';
+import type { HandoverOutcome } from './handover.ts';
 import type { CaptureSettings } from './options.ts';
 
 /**
@@ -86,7 +87,7 @@ export class HandoverSchedule {
   }
 
   /** One was tried just now; where it was refused, carry on and try again later. */
-  tried(outcome: 'done' | 'blocked' | 'busy'): void {
+  tried(outcome: HandoverOutcome): void {
     const now = performance.now();
     if (outcome === 'busy') this.#notBeforeMs = now + this.#busyPause.next();
     if (outcome === 'blocked') this.#notBeforeMs = now + this.#blockedPause.next();

@@ -6,7 +6,7 @@ import { type Hint, Waker } from './waker.ts';
 import type { WalFollower } from './wal-follower.ts';
 
 /** While commits arrive: how often to see in the WAL-index, between two looks, whether the next one should be sooner. */
-const GLANCE_MS = 100;
+const GLANCE_MS = 50;
 /** The same while the reader stands on read-lock 0: once commits arrive, nobody's checkpoint gets anywhere meanwhile. */
 const REST_GLANCE_MS = 30;
 /** The same after somebody seemed to wait for our read transaction, at first: a RESTART or TRUNCATE does so twice. */

@@ -1,4 +1,3 @@
-import { pause } from '../base/async.ts';
 import {
   type FileIdentity,
   identify,
@@ -7,7 +6,6 @@ import {
   sameFile,
   sizeOfOpen,
 } from '../base/database-files.ts';
-import { messageOf } from '../base/errors.ts';
 import type { WalPosition } from '../replica/local-state.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/wal.ts';
@@ -15,6 +13,7 @@ import { sameCommit, type WalIndexGlance, type WalIndexHead } from '../sqlite/wa
 import { DatabaseHandles } from './connections.ts';
 import { FileProof, type KnownPages } from './file-proof.ts';
 import type { CaptureGauges } from './gauges.ts';
+import { Handover, type HandoverOutcome } from './handover.ts';
 import { Discontinuity, Hindered, NotReady } from './interruptions.ts';
 import { PageTable } from './page-table.ts';
 import { PendingPages } from './pending-pages.ts';
@@ -22,24 +21,12 @@ import { newestFrames, SnapshotReader } from './snapshot-reader.ts';
 import { WalIndexReader } from './wal-index-reader.ts';
 import { type WalCursor, WalReader } from './wal-reader.ts';
 
-/** First and longest wait for the barrier's lock; grows with every refusal, so that a busy writer cannot starve it. */
-const BARRIER_PATIENCE_MS = { first: 2, most: 50 } as const;
 /** Wait for the exclusive lock that shrinks the WAL. */
 const TRUNCATE_PATIENCE_MS = 5;
 /** Tries to begin a read transaction at a commit that is known exactly. */
 const EXACT_READ_TRIES = 1000;
-/** Frames that may still have to be copied while writers are held up, in bytes. More: let them go on and copy first. */
-const BARRIER_COPY_BYTES = 1024 * 1024;
-/** Checkpoints beside writers before they are held up for the last one; each leaves it less to do. */
-const APPROACHES = 4;
-/** Only one checkpoint at a time: how long ours waits for somebody else's, beside writers and while they are held up. */
-const CHECKPOINT_PATIENCE_MS = { beside: 1, barrier: 5 } as const;
-const CHECKPOINT_PAUSE_MS = 0.2;
-/** Between two tries for the barrier: writers that commit without a pause leave it free for an instant only. */
-const BARRIER_PAUSE_MS = 0.2;
-
 /** A WAL that was not written to for this long stands still. The clocks of file systems are exact to some milliseconds. */
-const STILL_MS = 20;
+const STILL_MS = 10;
 /** Read transactions that begin one after the other at rest before it counts as sure that one got read-lock 0. */
 const SURE_READS = 3;
 
@@ -69,12 +56,10 @@ export class WalFollower {
   readonly #path: string;
   readonly #settings: FollowerSettings;
   readonly #listener: FollowerListener;
-  readonly #gauges: CaptureGauges;
-  /** Why the last checkpoint failed; undefined after one that did not. */
-  #checkpointFailure: string | undefined;
   readonly #handles: DatabaseHandles;
   readonly #index: WalIndexReader;
   readonly #file: FileProof;
+  readonly #handover: Handover;
   readonly pending: PendingPages;
   #pendingBytes = 0;
   #cursor: WalCursor = { salts: new Uint8Array(8), frames: 0, sums: undefined };
@@ -89,12 +74,10 @@ export class WalFollower {
   /** Read transactions begun in a row in that state. */
   #restingReads = 0;
   #framesTaken = 0;
-  #patienceMs: number = BARRIER_PATIENCE_MS.first;
 
   /** Opens the database. Throws NotReady while it is busy. */
   constructor(path: string, settings: FollowerSettings, listener: FollowerListener, gauges: CaptureGauges) {
     this.#path = path;
-    this.#gauges = gauges;
     this.#settings = settings;
     this.#listener = listener;
     try {
@@ -104,6 +87,7 @@ export class WalFollower {
     }
     this.#index = new WalIndexReader(this.#handles);
     this.#file = new FileProof(this.#handles.databaseFd, settings.pageSize);
+    this.#handover = new Handover(this, this.#handles, settings, gauges);
     this.pending = new PendingPages(settings.pageSize, settings.scratchFolder);
   }
 
@@ -138,7 +122,7 @@ export class WalFollower {
 
   /** Why the disk did not take the last checkpoint; undefined when it did. */
   get checkpointFailure(): string | undefined {
-    return this.#checkpointFailure;
+    return this.#handover.failure;
   }
 
   /** Frames that were captured so far. */
@@ -326,7 +310,7 @@ export class WalFollower {
   beginBackfilled(): WalIndexHead {
     this.letGo();
     const { barrier, checkpointer, reader } = this.#handles;
-    if (!this.#takeBarrier()) throw new Hindered('the database is busy');
+    if (!this.#handover.raiseBarrier()) throw new Hindered('the database is busy');
     try {
       checkpointer.checkpoint('PASSIVE');
       reader.beginRead();
@@ -389,6 +373,13 @@ export class WalFollower {
     this.#noteRestartable(head.backfilled === head.mxFrame);
   }
 
+  /** Begins the read anew, which was ended under a barrier: nobody has committed since. */
+  beginAgain(): void {
+    this.#handles.reader.beginRead();
+    const head = this.head();
+    this.#noteRestartable(head.backfilled === head.mxFrame && this.isCaught(head));
+  }
+
   #noteRestartable(restartable: boolean): void {
     this.#restingReads = restartable ? this.#restingReads + 1 : 0;
     this.#restartable = restartable;
@@ -446,99 +437,9 @@ export class WalFollower {
 
   // ---- Checkpoints ----
 
-  /**
-   * Hands the whole WAL to the database file, so that the next writer can restart it, without a moment in which a commit
-   * could slip by: `blocked` when another reader is in the way, `busy` when writers, or somebody else's checkpoint, did not let us in.
-   * A WAL of `urgentFrames` is handed over although writers are held up for longer: it would grow without end otherwise.
-   */
-  handOver(urgentFrames = Number.POSITIVE_INFINITY): 'done' | 'blocked' | 'busy' {
-    const reached = this.#approach(urgentFrames);
-    if (reached !== 'close') return reached;
-    const { reader, barrier } = this.#handles;
-    let isDone = false;
-    // 3: the barrier. Later than this, and a commit could fall between the copy and the checkpoint.
-    if (!this.#takeBarrier(this.#cursor.frames >= urgentFrames)) return 'busy';
-    const since = performance.now();
-    try {
-      // Much came in since step 2: copying it would hold writers up for too long, unless they fill the WAL faster than it is copied.
-      const before = this.head();
-      const isMuch = this.uncopied(before) * frameSize(this.pageSize) > BARRIER_COPY_BYTES;
-      if (isMuch && before.mxFrame < urgentFrames) return 'busy';
-      this.capture();
-      // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
-      reader.end();
-      isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.barrier);
-      // 5: begun while the WAL is fully backfilled, the read gets read-lock 0. It must begin before the barrier falls:
-      // otherwise a writer could restart the WAL, commit, and have that commit checkpointed away before we look.
-      reader.beginRead();
-      const head = this.head();
-      this.#noteRestartable(head.backfilled === head.mxFrame && this.isCaught(head));
-    } catch (error) {
-      throw new Discontinuity(`the handover failed: ${messageOf(error)}`);
-    } finally {
-      // 6: writers go on.
-      barrier.end();
-      this.#gauges.addBarrier(performance.now() - since);
-    }
-    if (this.#restartable) return 'done';
-    return isDone ? 'blocked' : 'busy';
-  }
-
-  /**
-   * Steps 1 and 2, again and again while writers go on: copy what there is, move the reader to the newest commit, and backfill
-   * up to it. Each time less comes in meanwhile. Where nothing does, the read that begins then has read-lock 0: the WAL is
-   * handed over (`done`), and nobody was held up. Otherwise it is `close` to that, or another reader is in the way.
-   */
-  #approach(urgentFrames: number): 'done' | 'close' | 'blocked' {
-    this.move();
-    // A transaction that comes and goes stands in the way of one checkpoint or another, but not of all at the same frame.
-    let isBlocked = true;
-    let stoppedAt: number | undefined;
-    for (let i = 0; i < APPROACHES && !this.#restartable; i++) {
-      const { frames } = this.#cursor;
-      if (i > 0 && !isBlocked && frames >= urgentFrames) break;
-      const isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside);
-      const { backfilled, mxFrame } = this.head();
-      if (!isDone || backfilled === frames || backfilled !== (stoppedAt ?? backfilled)) isBlocked = false;
-      stoppedAt = backfilled;
-      // SQLite syncs the database only at the end of the WAL: it would do so behind the barrier, for all of these pages. Those of
-      // the later rounds are few.
-      if (i === 0 && backfilled < mxFrame) this.#handles.syncDatabase();
-      if (i === 0) this.capture(); // not under the new read, which has the less to do until the next checkpoint ends
-      this.move();
-    }
-    if (this.#restartable) return 'done';
-    return isBlocked ? 'blocked' : 'close';
-  }
-
-  /** False when it could not be tried: somebody else makes one all the time, or the disk does not take it. */
-  #checkpoint(patienceMs: number): boolean {
-    for (let waitedMs = 0; ; waitedMs += CHECKPOINT_PAUSE_MS) {
-      const { busy, failure } = this.#handles.checkpointer.checkpoint('PASSIVE');
-      this.#checkpointFailure = failure;
-      if (!busy || failure !== undefined || waitedMs >= patienceMs) return !busy;
-      pause(CHECKPOINT_PAUSE_MS);
-    }
-  }
-
-  #takeBarrier(isUrgent = false): boolean {
-    const { barrier } = this.#handles;
-    const most = Math.max(BARRIER_PATIENCE_MS.first, Math.min(BARRIER_PATIENCE_MS.most, this.#settings.busyTimeoutMs));
-    const patienceMs = isUrgent ? most : this.#patienceMs;
-    for (let tries = Math.ceil(patienceMs / BARRIER_PAUSE_MS); ; tries--) {
-      try {
-        barrier.beginBarrier();
-        this.#patienceMs = BARRIER_PATIENCE_MS.first;
-        return true;
-      } catch (error) {
-        if (!isBusy(error)) throw error;
-        if (tries <= 1) {
-          this.#patienceMs = Math.min(this.#patienceMs * 1.5, most);
-          return false;
-        }
-        pause(BARRIER_PAUSE_MS);
-      }
-    }
+  /** Hands the whole WAL to the database file, see {@link Handover.run}. */
+  handOver(urgentFrames = Number.POSITIVE_INFINITY): HandoverOutcome {
+    return this.#handover.run(urgentFrames);
   }
 
   /** Bytes of the WAL file. */

@@ -1,5 +1,6 @@
 import type { Logger } from '../base/log.ts';
 import type { CaptureGauges } from './gauges.ts';
+import type { HandoverOutcome } from './handover.ts';
 import type { WalFollower } from './wal-follower.ts';
 
 /** A WAL of so many times the pages that make a checkpoint due is said to grow. */
@@ -33,7 +34,7 @@ export class WalWatch {
   }
 
   /** A handover was tried. */
-  tried(outcome: 'done' | 'blocked' | 'busy', follower: WalFollower): void {
+  tried(outcome: HandoverOutcome, follower: WalFollower): void {
     if (outcome === 'busy') this.#gauges.add('handoversBusy');
     if (outcome === 'blocked') this.#blocked(follower);
     if (outcome === 'done') this.#done();

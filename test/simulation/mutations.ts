@@ -12,6 +12,7 @@ interface Mutation {
 }
 
 const FOLLOWER = 'src/capture/wal-follower.ts';
+const HANDOVER = 'src/capture/handover.ts';
 
 export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'trusts an old frame that is still there': {
@@ -29,8 +30,8 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
         'this.#restartable = true;',
       ],
       [
-        "import { messageOf } from '../base/errors.ts';",
-        "import { readSync } from 'node:fs';\nimport { messageOf } from '../base/errors.ts';",
+        "import type { WalPosition } from '../replica/local-state.ts';",
+        "import { readSync } from 'node:fs';\nimport type { WalPosition } from '../replica/local-state.ts';",
       ],
     ],
   },
@@ -49,8 +50,8 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     ],
   },
   'hands over without a barrier': {
-    file: FOLLOWER,
-    edits: [["    if (!this.#takeBarrier(this.#cursor.frames >= urgentFrames)) return 'busy';\n", '']],
+    file: HANDOVER,
+    edits: [["    if (!this.raiseBarrier(follower.cursor.frames >= urgentFrames)) return 'busy';\n", '']],
   },
   'ends the old read before it begins the new one': {
     file: FOLLOWER,
@@ -89,7 +90,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     ],
   },
   'leaves the barrier up where much came in': {
-    file: FOLLOWER,
+    file: HANDOVER,
     edits: [
       [
         '      barrier.end();\n      this.#gauges.addBarrier',

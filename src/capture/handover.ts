@@ -1,0 +1,165 @@
+import { pause } from '../base/async.ts';
+import { messageOf } from '../base/errors.ts';
+import { isBusy } from '../sqlite/sqlite-error.ts';
+import { frameSize } from '../sqlite/wal.ts';
+import type { WalIndexHead } from '../sqlite/wal-index.ts';
+import type { DatabaseHandles } from './connections.ts';
+import type { CaptureGauges } from './gauges.ts';
+import { Discontinuity } from './interruptions.ts';
+
+/** First and longest wait for the barrier's lock; grows with every refusal, so that a busy writer cannot starve it. */
+const BARRIER_PATIENCE_MS = { first: 2, most: 50 } as const;
+/** Between two tries for the barrier: writers that commit without a pause leave it free for an instant only. */
+const BARRIER_PAUSE_MS = 0.2;
+/** Frames that may still have to be copied while writers are held up, in bytes. More: let them go on and copy first. */
+const BARRIER_COPY_BYTES = 1024 * 1024;
+/** Checkpoints beside writers before they are held up for the last one; each leaves it less to do. */
+const APPROACHES = 4;
+/** Only one checkpoint at a time: how long ours waits for somebody else's, beside writers and while they are held up. */
+const CHECKPOINT_PATIENCE_MS = { beside: 1, barrier: 5 } as const;
+const CHECKPOINT_PAUSE_MS = 0.2;
+
+/** `blocked`: another reader is in the way; `busy`: writers, or somebody else's checkpoint, did not let us in. */
+export type HandoverOutcome = 'done' | 'blocked' | 'busy';
+
+/** Who stands in the WAL with a read transaction, and whose steps these are. */
+export interface StandingReader {
+  /** Bytes a page. */
+  readonly pageSize: number;
+  /** Everything up to here is copied. */
+  readonly cursor: { readonly frames: number };
+  /** The read began while all of the WAL was in the database file. */
+  readonly mayRest: boolean;
+  head(): WalIndexHead;
+  /** Committed frames that are not copied. */
+  uncopied(head: WalIndexHead): number;
+  /** Copies them. */
+  capture(): void;
+  /** The same, and the read moves on to the newest commit. */
+  move(): void;
+  /** Begins the read that was ended under the barrier. */
+  beginAgain(): void;
+}
+
+/**
+ * Hands a WAL over: brings all of it into the database file, so that the next writer can begin it anew, without a moment in
+ * which a commit could slip by. The steps are those of docs/how-capture-works.md.
+ */
+export class Handover {
+  readonly #follower: StandingReader;
+  readonly #handles: DatabaseHandles;
+  readonly #busyTimeoutMs: number;
+  readonly #gauges: CaptureGauges;
+  #patienceMs: number = BARRIER_PATIENCE_MS.first;
+  #failure: string | undefined;
+
+  /** `busyTimeoutMs`: longest wait for the barrier. */
+  constructor(
+    follower: StandingReader,
+    handles: DatabaseHandles,
+    { busyTimeoutMs }: { readonly busyTimeoutMs: number },
+    gauges: CaptureGauges,
+  ) {
+    this.#follower = follower;
+    this.#handles = handles;
+    this.#busyTimeoutMs = busyTimeoutMs;
+    this.#gauges = gauges;
+  }
+
+  /** Why the disk did not take the last checkpoint; undefined when it did. */
+  get failure(): string | undefined {
+    return this.#failure;
+  }
+
+  /** A WAL of `urgentFrames` is handed over although writers are held up for longer: it would grow without end otherwise. */
+  run(urgentFrames: number): HandoverOutcome {
+    const follower = this.#follower;
+    const reached = this.#approach(urgentFrames);
+    if (reached !== 'close') return reached;
+    const { reader, barrier } = this.#handles;
+    let isDone = false;
+    // 3: the barrier. Later than this, and a commit could fall between the copy and the checkpoint.
+    if (!this.raiseBarrier(follower.cursor.frames >= urgentFrames)) return 'busy';
+    const since = performance.now();
+    try {
+      // Much came in since step 2: copying it would hold writers up for too long, unless they fill the WAL faster than it is copied.
+      const before = follower.head();
+      const isMuch = follower.uncopied(before) * frameSize(follower.pageSize) > BARRIER_COPY_BYTES;
+      if (isMuch && before.mxFrame < urgentFrames) return 'busy';
+      follower.capture();
+      // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
+      reader.end();
+      isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.barrier);
+      // 5: begun while the WAL is fully backfilled, the read gets read-lock 0. It must begin before the barrier falls:
+      // otherwise a writer could restart the WAL, commit, and have that commit checkpointed away before we look.
+      follower.beginAgain();
+    } catch (error) {
+      throw new Discontinuity(`the handover failed: ${messageOf(error)}`);
+    } finally {
+      // 6: writers go on.
+      barrier.end();
+      this.#gauges.addBarrier(performance.now() - since);
+    }
+    if (follower.mayRest) return 'done';
+    return isDone ? 'blocked' : 'busy';
+  }
+
+  /**
+   * Steps 1 and 2, again and again while writers go on: copy what there is, move the reader to the newest commit, and backfill
+   * up to it. Each time less comes in meanwhile. Where nothing does, the read that begins then has read-lock 0: the WAL is
+   * handed over (`done`), and nobody was held up. Otherwise it is `close` to that, or another reader is in the way.
+   */
+  #approach(urgentFrames: number): 'done' | 'close' | 'blocked' {
+    const follower = this.#follower;
+    follower.move();
+    // A transaction that comes and goes stands in the way of one checkpoint or another, but not of all at the same frame.
+    let isBlocked = true;
+    let stoppedAt: number | undefined;
+    for (let i = 0; i < APPROACHES && !follower.mayRest; i++) {
+      const { frames } = follower.cursor;
+      if (i > 0 && !isBlocked && frames >= urgentFrames) break;
+      const isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside);
+      const { backfilled, mxFrame } = follower.head();
+      if (!isDone || backfilled === frames || backfilled !== (stoppedAt ?? backfilled)) isBlocked = false;
+      stoppedAt = backfilled;
+      // SQLite syncs the database only at the end of the WAL: it would do so behind the barrier, for all of these pages. Those of
+      // the later rounds are few.
+      if (i === 0 && backfilled < mxFrame) this.#handles.syncDatabase();
+      if (i === 0) follower.capture(); // not under the new read, which has the less to do until the next checkpoint ends
+      follower.move();
+    }
+    if (follower.mayRest) return 'done';
+    return isBlocked ? 'blocked' : 'close';
+  }
+
+  /** False when it could not be tried: somebody else makes one all the time, or the disk does not take it. */
+  #checkpoint(patienceMs: number): boolean {
+    for (let waitedMs = 0; ; waitedMs += CHECKPOINT_PAUSE_MS) {
+      const { busy, failure } = this.#handles.checkpointer.checkpoint('PASSIVE');
+      this.#failure = failure;
+      if (!busy || failure !== undefined || waitedMs >= patienceMs) return !busy;
+      pause(CHECKPOINT_PAUSE_MS);
+    }
+  }
+
+  /** Nobody can commit from then on; false when writers did not leave it to us. `isUrgent`: with all patience that there may be. */
+  raiseBarrier(isUrgent = false): boolean {
+    const { barrier } = this.#handles;
+    const most = Math.max(BARRIER_PATIENCE_MS.first, Math.min(BARRIER_PATIENCE_MS.most, this.#busyTimeoutMs));
+    const patienceMs = isUrgent ? most : this.#patienceMs;
+    for (let tries = Math.ceil(patienceMs / BARRIER_PAUSE_MS); ; tries--) {
+      try {
+        barrier.beginBarrier();
+        this.#patienceMs = BARRIER_PATIENCE_MS.first;
+        return true;
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        if (tries <= 1) {
+          this.#patienceMs = Math.min(this.#patienceMs * 1.5, most);
+          return false;
+        }
+        pause(BARRIER_PAUSE_MS);
+      }
+    }
+  }
+}
