@@ -85,22 +85,24 @@ export class Lookout {
 
   /** Ends the wait if there is something to do before its time has come. */
   #glanceNow(follower: WalFollower, cutAtMs: number): void {
-    let pages = 0;
     try {
       const head = follower.glance();
       const uncopied = follower.uncopied(head);
       this.#schedule.note(follower.framesTaken + uncopied);
-      if (uncopied > 0 || !follower.mayRest) pages = head.mxFrame;
+      const pages = uncopied > 0 || !follower.mayRest ? head.mxFrame : 0;
       // A FULL, RESTART or TRUNCATE waits for our read transaction with the write lock in its hands, so nobody commits; and it does
       // so before it has written anything: no event tells of that.
       const isAwaited = follower.isMoveDue(head) && follower.standsStill(head);
       if (isAwaited) this.#glanceMs = ALERT_GLANCE_MS;
       const isWanted = uncopied > 0 && (follower.mayRest || performance.now() >= cutAtMs);
-      if (isAwaited || isWanted || (pages > 0 && this.#schedule.isDue(pages))) this.wake();
+      if (!isAwaited && !isWanted && !(pages > 0 && this.#schedule.isDue(pages))) {
+        this.#glanceLater(follower, pages, cutAtMs);
+        return;
+      }
     } catch {
-      this.wake(); // the look meets it, too
+      // the look meets it, too
     }
-    this.#glanceLater(follower, pages, cutAtMs);
+    this.wake();
   }
 
   /** Nothing has been committed for a while, and the reader rests. */
