@@ -14,7 +14,7 @@ const WASM_PAGE = 65_536;
 export const KERNEL_MEMORY_LIMIT = 16_384 * WASM_PAGE;
 
 interface Exports {
-  /** Several times as fast as between two views: memory that threads share is copied word by word there. */
+  /** Twice as fast as between two views: memory that threads share is copied word by word there. */
   copy(dst: number, src: number, n: number): void;
   crc(crc: bigint, p: number, n: number): bigint;
   crc_combine(a: bigint, b: bigint, lengthB: bigint): bigint;
