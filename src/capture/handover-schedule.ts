@@ -1,4 +1,5 @@
 import { Backoff } from '../base/async.ts';
+import { CommitPace } from './commit-pace.ts';
 import type { HandoverOutcome } from './handover.ts';
 import type { CaptureSettings } from './options.ts';
 
@@ -7,8 +8,6 @@ import type { CaptureSettings } from './options.ts';
  * of pages by default, and whoever commits then waits for them.
  */
 const DUE_AT = 0.9;
-/** Without commits for this long, the WAL is backfilled and the reader rests on read-lock 0. */
-const QUIET_MS = 400;
 /** Between two handovers, however fast the WAL fills: each costs whoever commits just then some milliseconds. */
 const PAUSE_MS = 250;
 /** Part of `truncate-page-n` from which that is not waited for. */
@@ -23,6 +22,8 @@ type Limits = Pick<CaptureSettings, 'minCheckpointPages' | 'checkpointIntervalMs
 /** When the WAL of one database is to be handed over, at the pace at which frames come in. */
 export class HandoverSchedule {
   readonly #limits: Limits;
+  /** Told of by whoever glances at the WAL-index. */
+  readonly pace = new CommitPace();
   readonly #busyPause = new Backoff(BUSY_PAUSE_MS.first, BUSY_PAUSE_MS.most);
   readonly #blockedPause = new Backoff(BLOCKED_PAUSE_MS.first, BLOCKED_PAUSE_MS.most);
   /** After one that was refused, and after one that was not. */
@@ -71,7 +72,7 @@ export class HandoverSchedule {
     const now = performance.now();
     if (now < this.#notBeforeMs || (now < this.#nextMs && pages < this.pagesUrgent)) return false;
     const { checkpointIntervalMs } = this.#limits;
-    const isQuiet = now - this.#lastFrameMs >= QUIET_MS;
+    const isQuiet = now - this.#lastFrameMs >= this.pace.quietMs;
     const isLate = checkpointIntervalMs > 0 && now - this.#lastDoneMs >= checkpointIntervalMs;
     return isQuiet || isLate || pages >= this.#pagesDue;
   }
@@ -81,7 +82,7 @@ export class HandoverSchedule {
     const now = performance.now();
     const msUntil = (limit: number): number =>
       this.#framesAMs > 0 ? Math.max(0, limit - pages) / this.#framesAMs : Number.POSITIVE_INFINITY;
-    const untilDueMs = Math.min(msUntil(this.#pagesDue), this.#lastFrameMs + QUIET_MS - now);
+    const untilDueMs = Math.min(msUntil(this.#pagesDue), this.#lastFrameMs + this.pace.quietMs - now);
     const untilNextMs = Math.min(msUntil(this.pagesUrgent), this.#nextMs - now);
     return Math.max(untilDueMs, untilNextMs, this.#notBeforeMs - now);
   }

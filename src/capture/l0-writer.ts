@@ -2,6 +2,7 @@ import * as fs from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fsyncFolder, makeFolders, writeFully } from '../base/durable-file.ts';
+import { hasCode } from '../base/errors.ts';
 import { type Checksum, checksum, type Txid } from '../base/types.ts';
 import { EncodePool } from '../ltx/encode-pool.ts';
 import { LtxEncoder } from '../ltx/encoder.ts';
@@ -70,6 +71,7 @@ export class L0Writer {
   #flushedTo = HEADER_SIZE;
   #flushing = false;
   #open = true;
+  #isWhole = false;
 
   /** `bytes`: about how much will be added. `onPages` is told of the pages, in order, as they are written. */
   constructor(
@@ -82,8 +84,7 @@ export class L0Writer {
     this.#path = join(spoolPath, formatLtxName(fields.txid, fields.txid));
     this.#staged = `${this.#path}.tmp`;
     this.#onPages = onPages;
-    makeFolders(spoolPath, 0o700);
-    this.#fd = fs.openSync(this.#staged, 'w', 0o600);
+    this.#fd = openIn(spoolPath, this.#staged);
     this.#encoder = new LtxEncoder({ ...fields, scratchFolder: spoolPath });
     const threads = bytes < PARALLEL_FROM_BYTES ? 0 : Math.min(availableParallelism() - 1, MAX_THREADS);
     this.#pool = new EncodePool(fields.pageSize, 'block', threads);
@@ -152,6 +153,7 @@ export class L0Writer {
     fs.fsyncSync(this.#fd);
     this.#close();
     fs.renameSync(this.#staged, this.#path);
+    this.#isWhole = true;
     fsyncFolder(dirname(this.#path));
     return {
       kind,
@@ -169,13 +171,25 @@ export class L0Writer {
     this.#pool[Symbol.dispose]();
     this.#encoder[Symbol.dispose]();
     this.#close();
-    fs.rmSync(this.#staged, { force: true });
+    if (!this.#isWhole) fs.rmSync(this.#staged, { force: true });
   }
 
   #close(): void {
     // Not under a flush that still runs: the number could already be another file's.
     if (this.#open && !this.#flushing) fs.closeSync(this.#fd);
     this.#open = false;
+  }
+}
+
+/** Opens a new file; makes the folder anew if somebody removed it. */
+function openIn(folder: string, path: string): number {
+  const open = (): number => fs.openSync(path, 'w', 0o600);
+  try {
+    return open();
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error;
+    makeFolders(folder, 0o700);
+    return open();
   }
 }
 

@@ -89,10 +89,11 @@ export class Lookout {
       const head = follower.glance();
       const uncopied = follower.uncopied(head);
       this.#schedule.note(follower.framesTaken + uncopied);
+      this.#schedule.pace.note(head.change);
       const pages = uncopied > 0 || !follower.mayRest ? head.mxFrame : 0;
       // A FULL, RESTART or TRUNCATE waits for our read transaction with the write lock in its hands, so nobody commits; and it does
       // so before it has written anything: no event tells of that.
-      const isAwaited = follower.isMoveDue(head) && follower.standsStill(head);
+      const isAwaited = follower.isMoveDue(head) && this.#schedule.pace.isStill(() => follower.unwrittenMs);
       if (isAwaited) this.#glanceMs = ALERT_GLANCE_MS;
       const isWanted = uncopied > 0 && (follower.mayRest || performance.now() >= cutAtMs);
       if (!isAwaited && !isWanted && !(pages > 0 && this.#schedule.isDue(pages))) {

@@ -25,8 +25,6 @@ import { type WalCursor, WalReader } from './wal-reader.ts';
 const TRUNCATE_PATIENCE_MS = 5;
 /** Tries to begin a read transaction at a commit that is known exactly. */
 const EXACT_READ_TRIES = 1000;
-/** A WAL that was not written to for this long stands still. The clocks of file systems are exact to some milliseconds. */
-const STILL_MS = 10;
 /** Read transactions that begin one after the other at rest before it counts as sure that one got read-lock 0. */
 const SURE_READS = 3;
 
@@ -161,14 +159,14 @@ export class WalFollower {
     return this.#index.read();
   }
 
-  /** What the head seems to be, for deciding when to look. `isSame`: as at the last glance. */
-  glance(): WalIndexGlance & { readonly isSame: boolean } {
+  /** What the head seems to be, for deciding when to look; valid until the next glance. */
+  glance(): WalIndexGlance {
     return this.#index.glance();
   }
 
-  /** Nobody commits, or writes what is to be committed. */
-  standsStill(glance: { readonly isSame: boolean }): boolean {
-    return glance.isSame || Date.now() - modifiedMsOfOpen(this.#handles.walFd) >= STILL_MS;
+  /** For how long nobody wrote to the WAL, as the file system's clock has it, which is exact to some milliseconds. */
+  get unwrittenMs(): number {
+    return Date.now() - modifiedMsOfOpen(this.#handles.walFd);
   }
 
   /** True when every committed frame is captured. */

@@ -1,8 +1,8 @@
 import { readFully } from '../base/durable-file.ts';
 import { RivuletError } from '../base/errors.ts';
 import {
-  glanceAtWalIndex,
   readWalIndexHead,
+  UnprovenHead,
   WAL_INDEX_HEAD_SIZE,
   type WalIndexGlance,
   type WalIndexHead,
@@ -18,7 +18,7 @@ const REPAIRS = 3;
 export class WalIndexReader {
   readonly #handles: DatabaseHandles;
   readonly #bytes = Buffer.alloc(WAL_INDEX_HEAD_SIZE);
-  readonly #before = Buffer.alloc(WAL_INDEX_HEAD_SIZE);
+  readonly #unproven = new UnprovenHead();
 
   constructor(handles: DatabaseHandles) {
     this.#handles = handles;
@@ -39,12 +39,10 @@ export class WalIndexReader {
     });
   }
 
-  /** `isSame`: byte for byte as at the last glance, so nobody committed or made a checkpoint in between. */
-  glance(): WalIndexGlance & { readonly isSame: boolean } {
-    readFully(this.#handles.walIndexFd, this.#bytes, 0);
-    const isSame = this.#bytes.equals(this.#before);
-    this.#bytes.copy(this.#before);
-    return { ...glanceAtWalIndex(this.#bytes), isSame };
+  /** Valid until the next one. */
+  glance(): WalIndexGlance {
+    readFully(this.#handles.walIndexFd, this.#unproven.bytes, 0);
+    return this.#unproven;
   }
 
   /** A writer that died between the two copies leaves them different: any new reader makes SQLite recover the index. */

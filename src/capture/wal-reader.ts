@@ -8,6 +8,7 @@ import {
   type Salts,
   saltsEqual,
   WAL_HEADER_SIZE,
+  type WalHeader,
   type WalSums,
 } from '../sqlite/wal.ts';
 
@@ -50,6 +51,7 @@ export class WalReader implements FrameBatch {
   readonly #salts: Region;
   readonly #out: Region;
   readonly #pairs: Uint32Array;
+  #headerRead: WalHeader | undefined;
   first = 0;
   count = 0;
 
@@ -128,11 +130,14 @@ export class WalReader implements FrameBatch {
     for (const region of [this.#input, this.#chain, this.#salts, this.#out]) region[Symbol.dispose]();
   }
 
-  #header(cursor: WalCursor): ReturnType<typeof readWalHeader> {
+  /** Of the cursor's generation. It is read once: frames tell by themselves when they are of another one. */
+  #header(cursor: WalCursor): WalHeader | undefined {
+    if (this.#headerRead && saltsEqual(this.#headerRead.salts, cursor.salts)) return this.#headerRead;
     const bytes = Buffer.alloc(WAL_HEADER_SIZE);
     if (readFully(this.#fd, bytes, 0) < WAL_HEADER_SIZE) return undefined;
     const header = readWalHeader(bytes);
     if (!header || header.pageSize !== this.#pageSize || !saltsEqual(header.salts, cursor.salts)) return undefined;
+    this.#headerRead = header;
     return header;
   }
 }

@@ -51,11 +51,26 @@ export function readWalIndexHead(bytes: Buffer): WalIndexHead | undefined {
 }
 
 /** The part of a head that says what there is to do. */
-export type WalIndexGlance = Pick<WalIndexHead, 'mxFrame' | 'salts' | 'backfilled'>;
+export type WalIndexGlance = Pick<WalIndexHead, 'mxFrame' | 'salts' | 'backfilled' | 'change'>;
 
-/** Reads without proof, and cheaply: it may be torn, and says no more than whether to look. */
-export function glanceAtWalIndex(bytes: Buffer): WalIndexGlance {
-  return { mxFrame: u32(bytes, 16), salts: bytes.subarray(32, 40), backfilled: u32(bytes, 96) };
+/** A head without proof, read again and again and at little cost: it may be torn, and says no more than whether to look. */
+export class UnprovenHead implements WalIndexGlance {
+  /** To be read into. */
+  readonly bytes = new Uint8Array(WAL_INDEX_HEAD_SIZE);
+  readonly salts = this.bytes.subarray(32, 40);
+  readonly #words = new Uint32Array(this.bytes.buffer);
+
+  get change(): number {
+    return this.#words[2] ?? 0;
+  }
+
+  get mxFrame(): number {
+    return this.#words[4] ?? 0;
+  }
+
+  get backfilled(): number {
+    return this.#words[24] ?? 0;
+  }
 }
 
 function u32(bytes: Buffer, offset: number): number {

@@ -26,7 +26,8 @@ const VERSION = 3_007_000;
 export type Salts = Uint8Array;
 
 export function saltsEqual(a: Salts, b: Salts): boolean {
-  return Buffer.compare(a, b) === 0;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 /** The running checksum of the WAL after some frame. */

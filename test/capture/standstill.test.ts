@@ -9,16 +9,21 @@ import { skipWithout } from '../support/tools.ts';
 /** As long as any capture under way takes to do what it was woken for: time itself stands still. */
 const TURNS = 50;
 
+let nowMs = 0;
+
 async function pass(t: TestContext, ms: number): Promise<void> {
+  nowMs += ms;
   t.mock.timers.tick(ms);
   for (let i = 0; i < TURNS; i++) await nextTurn();
 }
 
-/** Time stands still; the reader stands behind a commit, on another lock than read-lock 0. */
+/** Time stands still; the reader stands behind a commit, on another lock than read-lock 0. Before, commits came fast. */
 async function standBehind(t: TestContext): Promise<{ readonly setup: Setup; readonly harness: CaptureHarness }> {
   const setup = await setUp(t);
   await setup.app.run('PRAGMA busy_timeout=0');
-  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  nowMs = performance.now();
+  t.mock.method(performance, 'now', () => nowMs);
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: Date.now() });
   const harness = new CaptureHarness(t, setup.path, {
     settings: { syncIntervalMs: 60_000, monitorIntervalMs: 60_000, minCheckpointPages: 1e6 },
   });
@@ -27,7 +32,11 @@ async function standBehind(t: TestContext): Promise<{ readonly setup: Setup; rea
   await setup.app.run("INSERT INTO t(v) VALUES ('first')");
   const ours = new DatabaseLocks(process.pid, setup.path);
   while (ours.reads.includes(0)) await pass(t, 10);
-  await setup.app.run("INSERT INTO t(v) VALUES ('second')");
+  for (let glance = 0; glance < 3; glance++) {
+    for (let i = 0; i < 10; i++) await setup.app.run("INSERT INTO t(v) VALUES ('one of many')");
+    await pass(t, 50);
+  }
+  await setup.app.run("INSERT INTO t(v) VALUES ('last')");
   return { setup, harness };
 }
 
@@ -36,8 +45,10 @@ describe('a checkpoint that waits for our read transaction, and so lets nobody c
 }, () => {
   test('is noticed without any event', async (t) => {
     const { setup, harness } = await standBehind(t);
-    await pass(t, 100);
-    await pass(t, 100);
+    const farAhead = new Date('2200-01-01');
+    utimesSync(`${setup.path}-wal`, farAhead, farAhead);
+    await pass(t, 50);
+    await pass(t, 50);
     const [row] = await setup.app.run('PRAGMA wal_checkpoint(FULL)');
     assert.equal(row?.busy, 0);
     assert.equal(harness.handovers, 1, 'none was needed');
@@ -47,7 +58,7 @@ describe('a checkpoint that waits for our read transaction, and so lets nobody c
     const { setup, harness } = await standBehind(t);
     const longAgo = new Date('2020-01-01');
     utimesSync(`${setup.path}-wal`, longAgo, longAgo);
-    await pass(t, 100);
+    await pass(t, 50);
     const [row] = await setup.app.run('PRAGMA wal_checkpoint(FULL)');
     assert.equal(row?.busy, 0);
     assert.equal(harness.handovers, 1, 'none was needed');

@@ -501,7 +501,18 @@ export function wal_checksum(p: usize, n: usize, bigEndian: i32, sums: usize): v
   let a = load<u32>(sums), b = load<u32>(sums, 4);
   const e = p + n;
   if (bigEndian) while (p < e) { a += bswap<u32>(load<u32>(p)) + b; b += bswap<u32>(load<u32>(p, 4)) + a; p += 8; }
-  else while (p < e) { a += load<u32>(p) + b; b += load<u32>(p, 4) + a; p += 8; }
+  else {
+    // The last sum comes last in each addition: it is the one that has to be waited for.
+    const e32 = p + (n & ~31);
+    while (p < e32) {
+      a = a + load<u32>(p) + b; b = b + load<u32>(p, 4) + a;
+      a = a + load<u32>(p, 8) + b; b = b + load<u32>(p, 12) + a;
+      a = a + load<u32>(p, 16) + b; b = b + load<u32>(p, 20) + a;
+      a = a + load<u32>(p, 24) + b; b = b + load<u32>(p, 28) + a;
+      p += 32;
+    }
+    while (p < e) { a = a + load<u32>(p) + b; b = b + load<u32>(p, 4) + a; p += 8; }
+  }
   store<u32>(sums, a); store<u32>(sums, b, 4);
 }
 // Frame: {pgno, commit, salt1, salt2, checksum1, checksum2: u32 BE each} then the page. Checks salts and the checksum chain
