@@ -19,8 +19,8 @@ const CACHE = join(here, '.cache');
  * minute until most of Rivulet's code that is not run often is compiled.
  */
 const WARM_AFTER_SECONDS = 60;
-/** Two of the merges that Litestream makes every 30 s. */
-const STEADY_SECONDS = 60;
+/** One of the merges that Litestream makes every 30 s. */
+const STEADY_SECONDS = 30;
 
 const USAGE = `npm run bench [-- FLAGS]
 
