@@ -6,6 +6,7 @@ import {
   sameFile,
   sizeOfOpen,
 } from '../base/database-files.ts';
+import { hasCode } from '../base/errors.ts';
 import type { WalPosition } from '../replica/local-state.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/wal.ts';
@@ -73,7 +74,7 @@ export class WalFollower {
   #restingReads = 0;
   #framesTaken = 0;
 
-  /** Opens the database. Throws NotReady while it is busy. */
+  /** Opens the database. Throws NotReady while it is busy, or taken away. */
   constructor(path: string, settings: FollowerSettings, listener: FollowerListener, gauges: CaptureGauges) {
     this.#path = path;
     this.#settings = settings;
@@ -81,7 +82,10 @@ export class WalFollower {
     try {
       this.#handles = new DatabaseHandles(path);
     } catch (error) {
-      throw isBusy(error) ? new Hindered('the database is busy') : error;
+      if (isBusy(error)) throw new Hindered('the database is busy');
+      // Another one is being put in its place: SQLite has just made what is missing.
+      if (hasCode(error, 'ENOENT')) throw new Hindered('files of the database were removed while it was opened');
+      throw error;
     }
     this.#index = new WalIndexReader(this.#handles);
     this.#file = new FileProof(this.#handles.databaseFd, settings.pageSize);

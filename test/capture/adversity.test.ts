@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import {
+import fs, {
   closeSync,
   existsSync,
   openSync,
@@ -11,6 +11,7 @@ import {
   truncateSync,
   writeSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
 import { isUnderCapture } from '../../src/base/database-files.ts';
@@ -258,4 +259,34 @@ test('the last commits of a database that is removed are stored', async (t) => {
   await harness.until(() => harness.states.some(({ kind }) => kind === 'waiting'), 'it is missed');
   await harness.stop();
   assert.deepEqual(harness.kinds, ['image', 'increment']);
+});
+
+test('a database that takes another one’s place while that is opened is the one that is stored', async (t) => {
+  const setup = await setUp(t);
+  const next = await setUp(t);
+  await next.app.run("INSERT INTO t(v) VALUES ('the one')");
+  const copy = `${setup.path}.copy`;
+  await next.app.run(`VACUUM INTO '${copy}'`);
+  const { openSync: open } = fs;
+  fs.openSync = (path, ...rest) => {
+    if (path === `${setup.path}-wal` && existsSync(copy)) {
+      for (const suffix of ['-wal', '-shm']) rmSync(setup.path + suffix);
+      renameSync(copy, setup.path);
+    }
+    return open(path, ...rest);
+  };
+  syncBuiltinESMExports();
+  t.after(() => {
+    fs.openSync = open;
+    syncBuiltinESMExports();
+  });
+  const harness = new CaptureHarness(t, setup.path);
+  await harness.until(() => harness.files.length > 0, 'it is captured');
+  assert.deepEqual(
+    harness.states.map(({ kind }) => kind),
+    ['waiting', 'attached'],
+  );
+  await harness.stop();
+  assert.deepEqual(harness.kinds, ['image']);
+  assert.deepEqual(harness.image.differences(readFileSync(setup.path)), []);
 });
