@@ -60,8 +60,8 @@ export class FaultyStore implements Store {
     return true;
   }
 
-  async *list(prefix: string, { startAfter = '' }: ListOptions = {}): AsyncGenerator<ObjectInfo> {
-    await this.#request(() => undefined);
+  async *list(prefix: string, { startAfter = '', signal }: ListOptions = {}): AsyncGenerator<ObjectInfo> {
+    await this.#request(() => undefined, signal);
     const stored = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && key > startAfter);
     // What was stored last is not in the listing yet.
     const hidden = this.weather === 'stale' ? between(this.#random, 0, 2) : 0;
@@ -71,8 +71,8 @@ export class FaultyStore implements Store {
     }
   }
 
-  async open(key: string, { offset = 0, length }: OpenOptions = {}): Promise<ObjectReader> {
-    await this.#request(() => undefined);
+  async open(key: string, { offset = 0, length, signal }: OpenOptions = {}): Promise<ObjectReader> {
+    await this.#request(() => undefined, signal);
     const object = this.objects.get(key);
     if (!object) throw new StoreError('not-found', { message: `${key} is not there` });
     let rest = object.bytes.subarray(offset, length === undefined ? undefined : offset + length);
@@ -105,27 +105,35 @@ export class FaultyStore implements Store {
       }
       this.objects.set(key, { bytes, modifiedMs });
       this.onStored(key, bytes);
-    });
+    }, options.signal);
     return { key, sizeBytes: bytes.length, modifiedMs };
   }
 
-  async delete(keys: readonly string[], _options: RequestOptions = {}): Promise<DeleteResult[]> {
+  async delete(keys: readonly string[], { signal }: RequestOptions = {}): Promise<DeleteResult[]> {
     await this.#request(() => {
       for (const key of keys) this.objects.delete(key);
-    });
+    }, signal);
     return keys.map((key) => ({ key, error: undefined }));
   }
 
   async close(): Promise<void> {}
 
   /** One request: it may be refused, be lost on the way, or be done and its answer be lost. */
-  async #request(apply: () => void): Promise<void> {
+  async #request(apply: () => void, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
     const random = this.#random;
     if (this.weather === 'away') throw transient('the store is away');
     if (this.weather === 'flaky' && random() < 0.3) throw transient('the request was lost');
     this.#onTheirWay.add(apply);
-    if (this.weather === 'slow' || (this.weather === 'flaky' && random() < 0.3)) await delay(between(random, 1, 3000));
-    else if (random() < 0.5) await delay(between(random, 0, 30));
+    const isSlow = this.weather === 'slow' || (this.weather === 'flaky' && random() < 0.3);
+    const tookMs = isSlow ? between(random, 1, 3000) : random() < 0.5 ? between(random, 0, 30) : 0;
+    try {
+      if (tookMs > 0) await delay(tookMs, undefined, { signal });
+    } catch (error) {
+      // Whoever asked does not wait for the answer.
+      if (this.#onTheirWay.delete(apply) && random() < 0.5) applyUnheard(apply);
+      throw error;
+    }
     if (!this.#onTheirWay.delete(apply)) return; // it was done when the client died
     apply();
     if (this.weather === 'flaky' && random() < 0.3) throw transient('the answer was lost');
