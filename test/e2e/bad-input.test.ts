@@ -33,7 +33,6 @@ import {
   checkpointedBytes,
   createDatabase,
   dump,
-  holdsEverything,
   insertRows,
   l0Kinds,
   l0Names,
@@ -41,6 +40,7 @@ import {
   restoreReplica,
   SQLITE3,
   skipWithout,
+  untilStored,
 } from '../support/tools.ts';
 
 class Place {
@@ -83,9 +83,7 @@ class Place {
   }
 
   async untilStored(): Promise<void> {
-    await eventually('the replica holds everything', async () =>
-      (await holdsEverything(this.t, this.folder, this.path, this.url)) ? true : undefined,
-    );
+    await untilStored(this.t, this);
   }
 
   async endWhole(process: TestProcess): Promise<void> {
@@ -426,9 +424,7 @@ describe('a replica that is not whole', { skip: skipWithout(SQLITE3) }, () => {
     const [loser, winner] = [processes[refused], processes[1 - refused]];
     const place = places[1 - refused];
     assert.ok(loser && winner && place);
-    await eventually('the other one goes on', async () =>
-      (await holdsEverything(t, place.folder, place.path, url)) ? true : undefined,
-    );
+    await untilStored(t, { ...place, url }, 'what the other one wrote');
     assert.equal((await loser.end()).status, 1, loser.output);
     assert.equal((await winner.end()).status, 0, winner.output);
     assertNoInsides(loser.output + winner.output);

@@ -7,6 +7,7 @@ import { eventually, RIVULET, run, runOk, TestProcess, workFolder, writeConfig }
 import {
   assertClearError,
   assertNoInsides,
+  assertSameRows,
   createDatabase,
   dump,
   freshPath,
@@ -48,11 +49,12 @@ class Place {
     return new TestProcess(this.t, ...this.disk.inside([RIVULET, 'replicate', '-config', config]));
   }
 
-  async holdsEverything(url: string): Promise<true | undefined> {
+  async holdsEverything(url: string): Promise<true> {
     const restored = freshPath(this.folder);
     const ended = await run(this.t, ...this.disk.inside([RIVULET, 'restore', '-o', restored, url]));
-    if (ended.status !== 0) return undefined;
-    return (await dump(this.t, restored)) === (await dump(this.t, this.path)) ? true : undefined;
+    assert.equal(ended.status, 0, ended.stdout + ended.stderr);
+    assertSameRows(await dump(this.t, restored), await dump(this.t, this.path));
+    return true;
   }
 
   async filesIn(folder: string): Promise<string[]> {

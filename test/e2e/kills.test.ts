@@ -23,7 +23,6 @@ import {
   checkpointedBytes,
   createDatabase,
   dump,
-  holdsEverything,
   insertRows,
   integrityOf,
   l0Kinds,
@@ -31,6 +30,7 @@ import {
   restoreReplica,
   SQLITE3,
   skipWithout,
+  untilStored,
 } from '../support/tools.ts';
 import { between, PYTHON3, randomOf, untilAllWrite, WRITERS_SCHEMA, Writers } from '../support/writers.ts';
 
@@ -53,12 +53,6 @@ async function assertRestoresWhole(t: TestContext, { folder, path, replica, url 
   const bytes = readFileSync(restored);
   assert.equal(await dump(t, restored), await dump(t, path));
   assertSameBytes(bytes, checkpointedBytes(path), 'the restored database and its source');
-}
-
-async function untilStored(t: TestContext, { folder, path, url }: Place): Promise<void> {
-  await eventually('the replica holds everything', async () =>
-    (await holdsEverything(t, folder, path, url)) ? true : undefined,
-  );
 }
 
 async function catchUp(t: TestContext, place: Place): Promise<TestProcess> {

@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { eventually, RIVULET, replicate, replicateOnce, run, workFolder } from '../support/processes.ts';
+import { RIVULET, replicate, replicateOnce, run, workFolder } from '../support/processes.ts';
 import {
   assertClearError,
   createDatabase,
   dump,
-  holdsEverything,
   insertRows,
   l0Kinds,
   restoreReplica,
   SQLITE3,
   skipWithout,
+  untilStored,
 } from '../support/tools.ts';
 
 describe('a replica whose folder vanishes while it is written to', { skip: skipWithout(SQLITE3) }, () => {
@@ -51,7 +51,7 @@ describe('a replica whose folder vanishes while it is written to', { skip: skipW
     await process.says(/has vanished/);
     renameSync(`${replica}-away`, replica);
     insertRows(db, 5);
-    await eventually('all is stored', async () => (await holdsEverything(t, folder, path, url)) || undefined);
+    await untilStored(t, { folder, path, url });
     assert.equal((await process.end()).status, 0, process.output);
     db.close();
   });

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
-import { eventually, replicate, rivulet, sleep, workFolder, writeConfig } from '../support/processes.ts';
+import { replicate, rivulet, sleep, workFolder, writeConfig } from '../support/processes.ts';
 import {
   assertSameBytes,
   checkpointedBytes,
-  holdsEverything,
   openDatabase,
   SQLITE3,
   skipWithout,
+  untilStored,
 } from '../support/tools.ts';
 
 /** An application's statements, the same bytes each time: nothing in them is random. */
@@ -51,9 +51,7 @@ async function sameBytesWithAndWithoutUs(t: TestContext, start: Start): Promise<
   alone.exec('PRAGMA journal_mode=wal'); // as Rivulet did by now, and as an application does that wants to be replicated
   for (const step of STEPS) {
     for (const each of [connection, alone]) each.exec(step);
-    await eventually(`the replica holds: ${step}`, async () =>
-      (await holdsEverything(t, folder, path, url)) ? true : undefined,
-    );
+    await untilStored(t, { folder, path, url }, step);
     assert.deepEqual(schemaOf(connection), schemaOf(alone), `after ${step}`);
   }
   assert.equal((await process.end()).status, 0, process.output);

@@ -11,13 +11,13 @@ import {
   assertSameBytes,
   createDatabase,
   dump,
-  holdsEverything,
   insertRows,
   l0Names,
   openDatabase,
   restoreReplica,
   SQLITE3,
   skipWithout,
+  untilStored,
 } from '../support/tools.ts';
 
 type L0Kind = 'increment' | 'diff' | 'image' | 'every page';
@@ -25,16 +25,16 @@ type L0Kind = 'increment' | 'diff' | 'image' | 'every page';
 /** One database and its replica, replicated by one tool after the other. */
 class Relay {
   readonly #t: TestContext;
-  readonly #folder: string;
+  readonly folder: string;
   readonly path: string;
   readonly replica: string;
   readonly url: string;
 
   constructor(t: TestContext, pageSize: number) {
     this.#t = t;
-    this.#folder = workFolder(t);
-    this.path = join(this.#folder, 'app.db');
-    this.replica = join(this.#folder, 'replica');
+    this.folder = workFolder(t);
+    this.path = join(this.folder, 'app.db');
+    this.replica = join(this.folder, 'replica');
     this.url = `file://${this.replica}`;
     const db = createDatabase(this.path, { pageSize });
     insertRows(db, 100);
@@ -94,16 +94,14 @@ class Relay {
 
   /** Waits until the replica restores to what the live database holds. */
   async untilStored(): Promise<void> {
-    await eventually('the replica holds everything', async () =>
-      (await holdsEverything(this.#t, this.#folder, this.path, this.url)) ? true : undefined,
-    );
+    await untilStored(this.#t, this);
   }
 
   async bothRestore(): Promise<void> {
     assertContiguous(this.replica);
     const source = await dump(this.#t, this.path);
-    const ours = await restoreReplica(this.#t, this.#folder, this.url);
-    const theirs = await litestreamRestore(this.#t, this.#folder, this.url);
+    const ours = await restoreReplica(this.#t, this.folder, this.url);
+    const theirs = await litestreamRestore(this.#t, this.folder, this.url);
     assertSameBytes(readFileSync(ours), readFileSync(theirs), `at ${l0Names(this.replica).at(-1)}`);
     assert.equal(await dump(this.#t, ours), source);
   }
@@ -123,11 +121,11 @@ class Relay {
 
   /** What Rivulet keeps beside the database. */
   forgetLocalState(): void {
-    rmSync(join(this.#folder, '.app.db-rivulet'), { recursive: true });
+    rmSync(join(this.folder, '.app.db-rivulet'), { recursive: true });
   }
 
-  folder(name: string): string {
-    return join(this.#folder, name);
+  inside(name: string): string {
+    return join(this.folder, name);
   }
 }
 
@@ -212,10 +210,10 @@ describe('Litestream works on files of ours', { skip: skipWithout(LITESTREAM, SQ
     const stored = l0Names(relay.replica);
 
     const second = await relay.litestream();
-    const local = relay.folder('.app.db-litestream/ltx/0');
+    const local = relay.inside('.app.db-litestream/ltx/0');
     relay.work((db) => insertRows(db, 1));
     await relay.untilStored();
-    renameSync(relay.replica, relay.folder('replica-away'));
+    renameSync(relay.replica, relay.inside('replica-away'));
     writeFileSync(relay.replica, 'in the way');
     const before = namesIn(local).length;
     await eventually('files wait in its own folder', () => {
@@ -224,7 +222,7 @@ describe('Litestream works on files of ours', { skip: skipWithout(LITESTREAM, SQ
     });
     await second.end('SIGKILL');
     rmSync(relay.replica);
-    renameSync(relay.folder('replica-away'), relay.replica);
+    renameSync(relay.inside('replica-away'), relay.replica);
     const waiting = namesIn(local).filter((name) => !l0Names(relay.replica).includes(name));
     assert.ok(waiting.length >= 3 && stored.length > 0);
     const bytes = waiting.map((name) => readFileSync(join(local, name)));

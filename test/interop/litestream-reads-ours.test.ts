@@ -11,12 +11,12 @@ import {
   checkpointedBytes,
   createDatabase,
   dump,
-  holdsEverything,
   insertRows,
   l0Names,
   restoreReplica,
   SQLITE3,
   skipWithout,
+  untilStored,
 } from '../support/tools.ts';
 
 /** What an application does to a database, one step after the other while it is replicated. */
@@ -40,9 +40,7 @@ async function litestreamRestoresEachStep(t: TestContext, pageSize: number, auto
   const process = await replicate(t, path, url);
   for (const step of STEPS) {
     step.work(db);
-    await eventually(`the replica holds ${step.name}`, async () =>
-      (await holdsEverything(t, folder, path, url)) ? true : undefined,
-    );
+    await untilStored(t, { folder, path, url }, step.name);
     const [theirs, ours] = await eventually('both restore the same files', async () => {
       const newest = l0Names(replica).at(-1);
       const both = [await litestreamRestore(t, folder, url), await restoreReplica(t, folder, url)] as const;

@@ -3,7 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { LITESTREAM, litestreamReplicate, litestreamRestore } from '../support/litestream.ts';
-import { eventually, RIVULET, replicate, replicateOnce, run, runOk, workFolder } from '../support/processes.ts';
+import { RIVULET, replicate, replicateOnce, run, runOk, workFolder } from '../support/processes.ts';
 import {
   assertContiguous,
   assertSameBytes,
@@ -12,7 +12,6 @@ import {
   createDatabase,
   dump,
   freshPath,
-  holdsEverything,
   insertRows,
   l0Names,
   openDatabase,
@@ -21,6 +20,7 @@ import {
   SQLITE3,
   skipWithout,
   snapshotNames,
+  untilStored,
 } from '../support/tools.ts';
 
 const txidOf = (id: number): string => id.toString(16).padStart(16, '0');
@@ -85,9 +85,7 @@ class Place {
   }
 
   async untilStored(): Promise<void> {
-    await eventually('the replica holds everything', async () =>
-      (await holdsEverything(this.#t, this.folder, this.path, this.url)) ? true : undefined,
-    );
+    await untilStored(this.#t, this);
   }
 
   async bothRestore(txids: Iterable<number> = this.#dumps.keys()): Promise<void> {

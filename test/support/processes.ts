@@ -10,6 +10,8 @@ import { recordOutput } from './test-record.ts';
 /** Only there to end a test that would hang: no test passes or fails by how fast something is. */
 const LIMIT_MS = 60_000;
 const POLL_MS = 25;
+/** Characters of what a process said that is shown when a test fails while it runs. */
+const OUTPUT_SHOWN = 10_000;
 
 export interface ProcessOptions {
   readonly cwd?: string;
@@ -32,6 +34,11 @@ export function undoAfter(t: TestContext, undo: Undo): void {
     });
   }
   list.push(undo);
+}
+
+/** Only to be asked after the test. (Its types do not have it yet.) */
+function hasFailed(t: TestContext & { readonly error?: unknown }): boolean {
+  return t.error !== undefined && t.error !== null;
 }
 
 /** A folder for the files of one test; removed after the processes of the test have ended. */
@@ -79,6 +86,8 @@ export class TestProcess {
     });
     this.ended.catch(() => undefined); // whoever waits for the end hears of it
     undoAfter(t, async () => {
+      if (this.#isRunning && hasFailed(t))
+        t.diagnostic(`${this.#name} was running:\n${this.output.slice(-OUTPUT_SHOWN)}`);
       if (this.#isRunning) this.#child.kill('SIGKILL');
       await this.ended.catch(() => undefined);
     });

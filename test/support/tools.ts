@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
 import { readLtx } from './ltx.ts';
-import { type Ended, RIVULET, run, runOk, TestProcess } from './processes.ts';
+import { type Ended, eventually, RIVULET, runOk, TestProcess } from './processes.ts';
 
 /** A program that tests drive and that a machine may not have. */
 export interface Tool {
@@ -192,12 +192,31 @@ export async function restoreReplica(t: TestContext, folder: string, url: string
   return path;
 }
 
-/** True when what the replica restores to now has the rows of the live database. */
-export async function holdsEverything(t: TestContext, folder: string, path: string, url: string): Promise<boolean> {
-  const restored = freshPath(folder);
-  const { status } = await run(t, RIVULET, ['restore', '-o', restored, url]);
-  if (status !== 0) return false;
-  return (await dump(t, restored)) === (await dump(t, path));
+/** A database, its replica, and a folder for what is restored. */
+export interface ReplicatedPlace {
+  readonly folder: string;
+  readonly path: string;
+  readonly url: string;
+}
+
+/** Waits until what the replica restores to has the rows of the live database. */
+export async function untilStored(t: TestContext, place: ReplicatedPlace, what = 'everything'): Promise<void> {
+  const { folder, path, url } = place;
+  await eventually(`the replica holds ${what}`, async () => {
+    const restored = freshPath(folder);
+    await runOk(t, RIVULET, ['restore', '-o', restored, url]);
+    assertSameRows(await dump(t, restored), await dump(t, path));
+    return true;
+  });
+}
+
+/** Of two dumps. Fails with the first line that differs. */
+export function assertSameRows(actual: string, expected: string): void {
+  if (actual === expected) return;
+  const [theirs, ours] = [actual.split('\n'), expected.split('\n')];
+  const at = theirs.findIndex((line, i) => line !== ours[i]);
+  const show = (lines: readonly string[]): string => `${lines.length} lines: ${lines[at]?.slice(0, 200)}`;
+  assert.fail(`line ${at + 1} of the dump differs; restored, ${show(theirs)}; live, ${show(ours)}`);
 }
 
 /** The level 0 files of a replica in a folder, by name, oldest first. */
