@@ -174,6 +174,11 @@ export class DatabaseHandles {
     fdatasyncSync(this.databaseFd);
   }
 
+  /** What was committed is on the disk then, and whoever makes a checkpoint has less of it to sync. */
+  syncWal(): void {
+    fdatasyncSync(this.walFd);
+  }
+
   /** Ends all reads. */
   endReads(): void {
     this.#twin?.end();

@@ -181,7 +181,13 @@ export class DatabaseCapture {
     const { path, metaPath, busyTimeoutMs, maxSyncWalBytes } = this.#settings;
     const follower = new WalFollower(
       path,
-      { pageSize, scratchFolder: metaPath, busyTimeoutMs, maxPendingBytes: maxSyncWalBytes },
+      {
+        pageSize,
+        scratchFolder: metaPath,
+        busyTimeoutMs,
+        maxPendingBytes: maxSyncWalBytes,
+        urgentFrames: this.#schedule.pagesUrgent,
+      },
       { cut: (wal) => this.#maker.increment(follower, wal) },
       this.#gauges,
     );
@@ -344,7 +350,7 @@ export class DatabaseCapture {
 
   #checkpointIfDue(follower: WalFollower): void {
     if (follower.rests || !this.#schedule.isDue(follower.cursor.frames)) return;
-    const outcome = follower.handOver(this.#schedule.pagesUrgent);
+    const outcome = follower.handOver();
     this.#schedule.tried(outcome);
     this.#sayCheckpointFailure(follower.checkpointFailure);
     this.#walWatch.tried(outcome, follower);

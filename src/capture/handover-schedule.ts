@@ -11,9 +11,11 @@ const DUE_AT = 0.9;
 /** Between two handovers, however fast the WAL fills: each costs whoever commits just then some milliseconds. */
 const PAUSE_MS = 250;
 /** Part of `truncate-page-n` from which that is not waited for. */
-const URGENT_AT = 0.25;
+const URGENT_AT = 0.2;
 /** Pauses after handovers into which writers did not let us. */
 const BUSY_PAUSE_MS = { first: 2, most: 50 } as const;
+/** The same after those that met somebody else's checkpoint. */
+const MET_PAUSE_MS = 20;
 /** Pauses after handovers that another reader kept from being complete. */
 const BLOCKED_PAUSE_MS = { first: 50, most: 1000 } as const;
 
@@ -91,6 +93,7 @@ export class HandoverSchedule {
   tried(outcome: HandoverOutcome): void {
     const now = performance.now();
     if (outcome === 'busy') this.#notBeforeMs = now + this.#busyPause.next();
+    if (outcome === 'met') this.#notBeforeMs = now + MET_PAUSE_MS;
     if (outcome === 'blocked') this.#notBeforeMs = now + this.#blockedPause.next();
     if (outcome !== 'done') return;
     this.#nextMs = now + PAUSE_MS;

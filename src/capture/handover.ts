@@ -11,16 +11,31 @@ import { Discontinuity } from './interruptions.ts';
 const BARRIER_PATIENCE_MS = { first: 2, most: 50 } as const;
 /** Between two tries for the barrier: writers that commit without a pause leave it free for an instant only. */
 const BARRIER_PAUSE_MS = 0.2;
-/** Frames that may still have to be copied while writers are held up, in bytes. More: let them go on and copy first. */
-const BARRIER_COPY_BYTES = 1024 * 1024;
+/**
+ * Frames that may still have to be copied, backfilled, or synced in the database file while writers are held up, in bytes. More:
+ * that is done first, and they go on.
+ */
+const BARRIER_BYTES = 1024 * 1024;
+/** Frames that somebody else's checkpoint may have left, in bytes. More: it is waited for. */
+const MET_BYTES = 4 * 1024 * 1024;
 /** Checkpoints beside writers before they are held up for the last one; each leaves it less to do. */
 const APPROACHES = 4;
 /** Only one checkpoint at a time: how long ours waits for somebody else's, beside writers and while they are held up. */
 const CHECKPOINT_PATIENCE_MS = { beside: 1, barrier: 5 } as const;
 const CHECKPOINT_PAUSE_MS = 0.2;
 
-/** `blocked`: another reader is in the way; `busy`: writers, or somebody else's checkpoint, did not let us in. */
-export type HandoverOutcome = 'done' | 'blocked' | 'busy';
+/**
+ * `blocked`: another reader is in the way; `busy`: writers did not let us in; `met`: somebody else's checkpoint is under way, most
+ * likely the application's, which works at what the move of our reader has set free.
+ */
+export type HandoverOutcome = 'done' | 'blocked' | 'busy' | 'met';
+
+export interface HandoverLimits {
+  /** Longest wait for the barrier, ms. */
+  readonly busyTimeoutMs: number;
+  /** A WAL of so many frames is handed over although writers are held up for longer: it would grow without end otherwise. */
+  readonly urgentFrames: number;
+}
 
 /** Who stands in the WAL with a read transaction, and whose steps these are. */
 export interface StandingReader {
@@ -48,21 +63,15 @@ export interface StandingReader {
 export class Handover {
   readonly #follower: StandingReader;
   readonly #handles: DatabaseHandles;
-  readonly #busyTimeoutMs: number;
+  readonly #limits: HandoverLimits;
   readonly #gauges: CaptureGauges;
   #patienceMs: number = BARRIER_PATIENCE_MS.first;
   #failure: string | undefined;
 
-  /** `busyTimeoutMs`: longest wait for the barrier. */
-  constructor(
-    follower: StandingReader,
-    handles: DatabaseHandles,
-    { busyTimeoutMs }: { readonly busyTimeoutMs: number },
-    gauges: CaptureGauges,
-  ) {
+  constructor(follower: StandingReader, handles: DatabaseHandles, limits: HandoverLimits, gauges: CaptureGauges) {
     this.#follower = follower;
     this.#handles = handles;
-    this.#busyTimeoutMs = busyTimeoutMs;
+    this.#limits = limits;
     this.#gauges = gauges;
   }
 
@@ -71,21 +80,19 @@ export class Handover {
     return this.#failure;
   }
 
-  /** A WAL of `urgentFrames` is handed over although writers are held up for longer: it would grow without end otherwise. */
-  run(urgentFrames: number): HandoverOutcome {
+  run(): HandoverOutcome {
     const follower = this.#follower;
-    const reached = this.#approach(urgentFrames);
+    const reached = this.#approach();
     if (reached !== 'close') return reached;
     const { reader, barrier } = this.#handles;
     let isDone = false;
     // 3: the barrier. Later than this, and a commit could fall between the copy and the checkpoint.
-    if (!this.raiseBarrier(follower.cursor.frames >= urgentFrames)) return 'busy';
+    if (!this.raiseBarrier(this.#isUrgent(follower.cursor.frames))) return 'busy';
     const since = performance.now();
     try {
       // Much came in since step 2: copying it would hold writers up for too long, unless they fill the WAL faster than it is copied.
       const before = follower.head();
-      const isMuch = follower.uncopied(before) * frameSize(follower.pageSize) > BARRIER_COPY_BYTES;
-      if (isMuch && before.mxFrame < urgentFrames) return 'busy';
+      if (!this.#isUrgent(before.mxFrame) && this.#isMore(follower.uncopied(before), BARRIER_BYTES)) return 'busy';
       follower.capture();
       // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
       reader.end();
@@ -109,27 +116,41 @@ export class Handover {
    * up to it. Each time less comes in meanwhile. Where nothing does, the read that begins then has read-lock 0: the WAL is
    * handed over (`done`), and nobody was held up. Otherwise it is `close` to that, or another reader is in the way.
    */
-  #approach(urgentFrames: number): 'done' | 'close' | 'blocked' {
+  #approach(): HandoverOutcome | 'close' {
     const follower = this.#follower;
     follower.move();
     // A transaction that comes and goes stands in the way of one checkpoint or another, but not of all at the same frame.
     let isBlocked = true;
     let stoppedAt: number | undefined;
+    let synced: number | undefined;
     for (let i = 0; i < APPROACHES && !follower.mayRest; i++) {
       const { frames } = follower.cursor;
-      if (i > 0 && !isBlocked && frames >= urgentFrames) break;
+      const isUrgent = this.#isUrgent(frames);
+      if (i > 0 && !isBlocked && isUrgent) break;
       const isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside);
       const { backfilled, mxFrame } = follower.head();
       if (!isDone || backfilled === frames || backfilled !== (stoppedAt ?? backfilled)) isBlocked = false;
       stoppedAt = backfilled;
-      // SQLite syncs the database only at the end of the WAL: it would do so behind the barrier, for all of these pages. Those of
-      // the later rounds are few.
-      if (i === 0 && backfilled < mxFrame) this.#handles.syncDatabase();
+      const isElsewhere = !isDone && this.#failure === undefined;
+      if (isElsewhere && !isUrgent && this.#isMore(mxFrame - backfilled, MET_BYTES)) return 'met'; // a barrier would be of no use
+      // SQLite syncs the database only at the end of the WAL: it would do so behind the barrier, for all of these pages.
+      if (backfilled < mxFrame && (synced === undefined || this.#isMore(backfilled - synced, BARRIER_BYTES))) {
+        this.#handles.syncDatabase();
+        synced = backfilled;
+      }
       if (i === 0) follower.capture(); // not under the new read, which has the less to do until the next checkpoint ends
       follower.move();
     }
     if (follower.mayRest) return 'done';
     return isBlocked ? 'blocked' : 'close';
+  }
+
+  #isUrgent(frames: number): boolean {
+    return frames >= this.#limits.urgentFrames;
+  }
+
+  #isMore(frames: number, bytes: number): boolean {
+    return frames * frameSize(this.#follower.pageSize) > bytes;
   }
 
   /** False when it could not be tried: somebody else makes one all the time, or the disk does not take it. */
@@ -145,7 +166,7 @@ export class Handover {
   /** Nobody can commit from then on; false when writers did not leave it to us. `isUrgent`: with all patience that there may be. */
   raiseBarrier(isUrgent = false): boolean {
     const { barrier } = this.#handles;
-    const most = Math.max(BARRIER_PATIENCE_MS.first, Math.min(BARRIER_PATIENCE_MS.most, this.#busyTimeoutMs));
+    const most = Math.max(BARRIER_PATIENCE_MS.first, Math.min(BARRIER_PATIENCE_MS.most, this.#limits.busyTimeoutMs));
     const patienceMs = isUrgent ? most : this.#patienceMs;
     for (let tries = Math.ceil(patienceMs / BARRIER_PAUSE_MS); ; tries--) {
       try {

@@ -14,7 +14,7 @@ import { sameCommit, type WalIndexGlance, type WalIndexHead } from '../sqlite/wa
 import { DatabaseHandles } from './connections.ts';
 import { FileProof, type KnownPages } from './file-proof.ts';
 import type { CaptureGauges } from './gauges.ts';
-import { Handover, type HandoverOutcome } from './handover.ts';
+import { Handover, type HandoverLimits, type HandoverOutcome } from './handover.ts';
 import { Discontinuity, Hindered, NotReady } from './interruptions.ts';
 import { PageTable } from './page-table.ts';
 import { PendingPages } from './pending-pages.ts';
@@ -22,6 +22,8 @@ import { newestFrames, SnapshotReader } from './snapshot-reader.ts';
 import { WalIndexReader } from './wal-index-reader.ts';
 import { type WalCursor, WalReader } from './wal-reader.ts';
 
+/** Frames that a move may leave to others to sync, in bytes. */
+const SYNC_BYTES = 8 * 1024 * 1024;
 /** Wait for the exclusive lock that shrinks the WAL. */
 const TRUNCATE_PATIENCE_MS = 5;
 /** Tries to begin a read transaction at a commit that is known exactly. */
@@ -29,13 +31,11 @@ const EXACT_READ_TRIES = 1000;
 /** Read transactions that begin one after the other at rest before it counts as sure that one got read-lock 0. */
 const SURE_READS = 3;
 
-export interface FollowerSettings {
+export interface FollowerSettings extends HandoverLimits {
   /** Bytes a page. */
   readonly pageSize: number;
   /** For what a huge transaction needs. */
   readonly scratchFolder: string;
-  /** Longest wait for the barrier, ms. */
-  readonly busyTimeoutMs: number;
   /** Ask for a cut at the next commit once this much WAL is pending; 0: no limit. */
   readonly maxPendingBytes: number;
 }
@@ -65,6 +65,8 @@ export class WalFollower {
   #commit = 0;
   #stands = false;
   #cutFrame = 0;
+  /** Frames of the cursor's generation that were synced. */
+  #syncedFrame = 0;
   /**
    * True when the standing reader began while the WAL was fully backfilled at the cursor. It may then stand on read-lock 0:
    * the WAL can be restarted, but nothing that comes after can reach the database before the reader moves.
@@ -278,6 +280,7 @@ export class WalFollower {
     this.#cursor = { salts, frames: saved.frames, sums: saved.sums };
     this.#commit = known.pageCount;
     this.#cutFrame = saved.frames;
+    this.#syncedFrame = head.backfilled;
     this.#stands = true;
     this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === saved.frames;
     return true;
@@ -328,6 +331,7 @@ export class WalFollower {
   standAt(head: WalIndexHead, wal: WalReader): SnapshotReader {
     this.#cursor = { salts: head.salts, frames: head.mxFrame, sums: head.mxFrame > 0 ? head.sums : undefined };
     this.#cutFrame = head.mxFrame;
+    this.#syncedFrame = head.backfilled;
     this.#restartable = head.backfilled === head.mxFrame;
     this.#commit = head.mxFrame > 0 ? head.pageCount : this.#pagesInFile();
     if (this.#commit === 0) throw new NotReady('the database is empty');
@@ -364,6 +368,7 @@ export class WalFollower {
     try {
       // Still under the old transaction: whatever the new one stands on is captured before the old one lets go.
       head = this.capture();
+      this.#syncIfMuch();
     } catch (error) {
       twin.end();
       throw error;
@@ -373,6 +378,18 @@ export class WalFollower {
     // As of the commit that was captured, not as of now: a writer may restart the WAL the moment the old read ends. With the
     // new read held, the WAL can be backfilled up to that commit only if the read began there.
     this.#noteRestartable(head.backfilled === head.mxFrame);
+  }
+
+  /**
+   * A move sets frames free for checkpoints, and the application's automatic one comes with the next commit, which would wait until
+   * all of them are synced. Nobody waits for this sync, but there is no time for it when the WAL must not grow any more.
+   */
+  #syncIfMuch(): void {
+    const { frames } = this.#cursor;
+    if ((frames - this.#syncedFrame) * frameSize(this.pageSize) <= SYNC_BYTES) return;
+    if (frames >= this.#settings.urgentFrames) return;
+    this.#handles.syncWal();
+    this.#syncedFrame = frames;
   }
 
   /** Begins the read anew, which was ended under a barrier: nobody has committed since. */
@@ -414,6 +431,7 @@ export class WalFollower {
     if (!this.#restartable) throw new Discontinuity('the WAL was restarted by somebody else');
     this.#cursor = { salts: head.salts, frames: 0, sums: undefined };
     this.#cutFrame = 0;
+    this.#syncedFrame = 0;
   }
 
   #take(wal: WalReader, next: WalCursor): void {
@@ -440,8 +458,8 @@ export class WalFollower {
   // ---- Checkpoints ----
 
   /** Hands the whole WAL to the database file, see {@link Handover.run}. */
-  handOver(urgentFrames = Number.POSITIVE_INFINITY): HandoverOutcome {
-    return this.#handover.run(urgentFrames);
+  handOver(): HandoverOutcome {
+    return this.#handover.run();
   }
 
   /** Bytes of the WAL file. */

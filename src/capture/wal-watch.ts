@@ -35,7 +35,7 @@ export class WalWatch {
 
   /** A handover was tried. */
   tried(outcome: HandoverOutcome, follower: WalFollower): void {
-    if (outcome === 'busy') this.#gauges.add('handoversBusy');
+    if (outcome === 'busy' || outcome === 'met') this.#gauges.add('handoversBusy');
     if (outcome === 'blocked') this.#blocked(follower);
     if (outcome === 'done') this.#done();
   }

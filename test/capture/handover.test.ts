@@ -23,7 +23,13 @@ test('a WAL that fills faster than it is copied is handed over once it is urgent
     }
   };
   const gauges = new CaptureGauges();
-  const settings = { pageSize: 4096, scratchFolder: folder, busyTimeoutMs: 1000, maxPendingBytes: 1 };
+  const settings = {
+    pageSize: 4096,
+    scratchFolder: folder,
+    busyTimeoutMs: 1000,
+    maxPendingBytes: 1,
+    urgentFrames: Number.POSITIVE_INFINITY,
+  };
   const cut = (): void => {
     follower.markStored();
     commit();
@@ -35,7 +41,8 @@ test('a WAL that fills faster than it is copied is handed over once it is urgent
     commit();
     assert.equal(follower.handOver(), 'busy');
     assert.equal(refusals, 0, 'writers were let go on at once');
-    assert.equal(follower.handOver(1000), 'done');
+    settings.urgentFrames = 1000;
+    assert.equal(follower.handOver(), 'done');
     assert.equal(refusals, 1, 'while the rest was copied, nobody could commit');
     const head = follower.head();
     assert.ok(follower.isCaught(head));

@@ -51,7 +51,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'hands over without a barrier': {
     file: HANDOVER,
-    edits: [["    if (!this.raiseBarrier(follower.cursor.frames >= urgentFrames)) return 'busy';\n", '']],
+    edits: [["    if (!this.raiseBarrier(this.#isUrgent(follower.cursor.frames))) return 'busy';\n", '']],
   },
   'ends the old read before it begins the new one': {
     file: FOLLOWER,
