@@ -3,18 +3,30 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import { pause } from '../base/async.ts';
 import { closeForCapture, identify, identifyOpen, openForCapture, sameFile } from '../base/database-files.ts';
-import { messageOf, RivuletError } from '../base/errors.ts';
+import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import { isBusy, isMoved, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
 import { Replaced } from './interruptions.ts';
 
 /** The disk fails, or is full. */
 const DISK_CODES: readonly (number | undefined)[] = [SQLITE.io, SQLITE.full];
+/** The same from Node. */
+const NODE_DISK_CODES = ['EIO', ...DISK_FULL_CODES] as const;
 
 /** Between two tries to switch to WAL mode: in between, nobody is kept from anything. */
 const SWITCH_PAUSE_MS = 5;
 
 /** Reads from the database header, and begins a read transaction by that; the schema, however large, is not looked at. */
 const READ = 'PRAGMA schema_version';
+
+function syncFailure(fd: number): string | undefined {
+  try {
+    fdatasyncSync(fd);
+    return undefined;
+  } catch (error) {
+    if (hasCode(error, ...NODE_DISK_CODES)) return messageOf(error);
+    throw error;
+  }
+}
 
 export interface CheckpointResult {
   /** It is not complete: another connection stood in the way, or the disk did. */
@@ -169,14 +181,21 @@ export class DatabaseHandles {
     throw new Replaced(named ? 'the database was replaced by another file' : 'the database was removed');
   }
 
-  /** What checkpoints wrote to the database file is on the disk then. */
-  syncDatabase(): void {
-    fdatasyncSync(this.databaseFd);
+  /** What checkpoints wrote to the database file is on the disk then. Returns why the disk did not take it; undefined when it did. */
+  syncDatabase(): string | undefined {
+    return this.#sync(this.databaseFd);
   }
 
-  /** What was committed is on the disk then, and whoever makes a checkpoint has less of it to sync. */
-  syncWal(): void {
-    fdatasyncSync(this.walFd);
+  /** The same for what was committed: whoever makes a checkpoint has less of it to sync. */
+  syncWal(): string | undefined {
+    return this.#sync(this.walFd);
+  }
+
+  #sync(fd: number): string | undefined {
+    // An error is told to every descriptor once, but not to those that are opened after somebody heard of it: the checkpointer, whose
+    // checkpoints count on what is synced, must be older.
+    this.#checkpointer ??= this.#connect(false);
+    return syncFailure(fd);
   }
 
   /** Ends all reads. */

@@ -363,11 +363,17 @@ export class DatabaseCapture {
   }
 
   #sayCheckpointFailure(failure: string | undefined): void {
-    if (failure === this.#checkpointFailure) return;
+    const isSaid = this.#checkpointFailure !== undefined;
     this.#checkpointFailure = failure;
-    if (failure !== undefined) {
-      this.#log.log('warn', 'the disk does not take a checkpoint', { db: this.#settings.path, error: failure });
-    }
+    if (failure === undefined || isSaid) return;
+    const kept = 'what is not in the database file stays in the WAL, and capture goes on';
+    const next = 'see that the disk has room; if it has errors, copy the database to another one, and check it there';
+    this.#log.log('warn', 'the disk does not take a checkpoint', {
+      db: this.#settings.path,
+      error: failure,
+      kept,
+      next,
+    });
   }
 
   // ---- Doing without room ----

@@ -10,8 +10,11 @@ import type { CaptureSettings } from './options.ts';
 const DUE_AT = 0.9;
 /** Between two handovers, however fast the WAL fills: each costs whoever commits just then some milliseconds. */
 const PAUSE_MS = 250;
-/** Part of `truncate-page-n` from which that is not waited for. */
+/** Part of `truncate-page-n` from which that is not waited for; and where there is no such limit, what is taken for it. */
 const URGENT_AT = 0.2;
+const UNLIMITED_PAGES = 121_359;
+/** From this many times as many pages as make a handover due it can be urgent, however small `truncate-page-n` is beside them. */
+const URGENT_FROM = 1.25;
 /** Pauses after handovers into which writers did not let us. */
 const BUSY_PAUSE_MS = { first: 2, most: 50 } as const;
 /** The same after those that met somebody else's checkpoint. */
@@ -47,10 +50,11 @@ export class HandoverSchedule {
     return this.#lastFrameMs;
   }
 
-  /** From so many pages in the WAL on no pause is kept: it must not reach the size at which its file is shrunk. */
+  /** From so many pages in the WAL on no pause is kept: it must not reach the size at which its file is shrunk, nor grow without end. */
   get pagesUrgent(): number {
     const { truncatePages } = this.#limits;
-    return truncatePages > 0 ? Math.max(1, Math.floor(truncatePages * URGENT_AT)) : Number.POSITIVE_INFINITY;
+    const pages = truncatePages > 0 && Number.isFinite(truncatePages) ? truncatePages : UNLIMITED_PAGES;
+    return Math.ceil(Math.max(pages * URGENT_AT, this.#pagesDue * URGENT_FROM));
   }
 
   get #pagesDue(): number {

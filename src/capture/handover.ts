@@ -16,7 +16,7 @@ const BARRIER_PAUSE_MS = 0.2;
  * that is done first, and they go on.
  */
 const BARRIER_BYTES = 1024 * 1024;
-/** Frames that somebody else's checkpoint may have left, in bytes. More: it is waited for. */
+/** Frames that are not in the database file while somebody else's checkpoint is under way, in bytes. More: it is waited for. */
 const MET_BYTES = 4 * 1024 * 1024;
 /** Checkpoints beside writers before they are held up for the last one; each leaves it less to do. */
 const APPROACHES = 4;
@@ -25,8 +25,8 @@ const CHECKPOINT_PATIENCE_MS = { beside: 1, barrier: 5 } as const;
 const CHECKPOINT_PAUSE_MS = 0.2;
 
 /**
- * `blocked`: another reader is in the way; `busy`: writers did not let us in; `met`: somebody else's checkpoint is under way, most
- * likely the application's, which works at what the move of our reader has set free.
+ * `blocked`: another reader is in the way; `met`: somebody else's checkpoint is under way, most likely the application's, which works
+ * at what the move of our reader has set free; `busy`: writers did not let us in, or the disk did not take it.
  */
 export type HandoverOutcome = 'done' | 'blocked' | 'busy' | 'met';
 
@@ -92,7 +92,7 @@ export class Handover {
     try {
       // Much came in since step 2: copying it would hold writers up for too long, unless they fill the WAL faster than it is copied.
       const before = follower.head();
-      if (!this.#isUrgent(before.mxFrame) && this.#isMore(follower.uncopied(before), BARRIER_BYTES)) return 'busy';
+      if (!this.#isUrgent(before.mxFrame) && this.#isMoreThan(BARRIER_BYTES, follower.uncopied(before))) return 'busy';
       follower.capture();
       // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
       reader.end();
@@ -114,7 +114,7 @@ export class Handover {
   /**
    * Steps 1 and 2, again and again while writers go on: copy what there is, move the reader to the newest commit, and backfill
    * up to it. Each time less comes in meanwhile. Where nothing does, the read that begins then has read-lock 0: the WAL is
-   * handed over (`done`), and nobody was held up. Otherwise it is `close` to that, or another reader is in the way.
+   * handed over (`done`), and nobody was held up. Otherwise it is `close` to that, or something is in the way.
    */
   #approach(): HandoverOutcome | 'close' {
     const follower = this.#follower;
@@ -128,14 +128,16 @@ export class Handover {
       const isUrgent = this.#isUrgent(frames);
       if (i > 0 && !isBlocked && isUrgent) break;
       const isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside);
+      if (this.#failure !== undefined) return 'busy';
       const { backfilled, mxFrame } = follower.head();
       if (!isDone || backfilled === frames || backfilled !== (stoppedAt ?? backfilled)) isBlocked = false;
       stoppedAt = backfilled;
-      const isElsewhere = !isDone && this.#failure === undefined;
-      if (isElsewhere && !isUrgent && this.#isMore(mxFrame - backfilled, MET_BYTES)) return 'met'; // a barrier would be of no use
+      // A barrier would be of no use.
+      if (!isDone && !isUrgent && this.#isMoreThan(MET_BYTES, mxFrame - backfilled)) return 'met';
       // SQLite syncs the database only at the end of the WAL: it would do so behind the barrier, for all of these pages.
-      if (backfilled < mxFrame && (synced === undefined || this.#isMore(backfilled - synced, BARRIER_BYTES))) {
-        this.#handles.syncDatabase();
+      if (backfilled < mxFrame && (synced === undefined || this.#isMoreThan(BARRIER_BYTES, backfilled - synced))) {
+        this.#failure = this.#handles.syncDatabase();
+        if (this.#failure !== undefined) return 'busy';
         synced = backfilled;
       }
       if (i === 0) follower.capture(); // not under the new read, which has the less to do until the next checkpoint ends
@@ -149,7 +151,7 @@ export class Handover {
     return frames >= this.#limits.urgentFrames;
   }
 
-  #isMore(frames: number, bytes: number): boolean {
+  #isMoreThan(bytes: number, frames: number): boolean {
     return frames * frameSize(this.#follower.pageSize) > bytes;
   }
 

@@ -22,8 +22,8 @@ import { newestFrames, SnapshotReader } from './snapshot-reader.ts';
 import { WalIndexReader } from './wal-index-reader.ts';
 import { type WalCursor, WalReader } from './wal-reader.ts';
 
-/** Frames that a move may leave to others to sync, in bytes. */
-const SYNC_BYTES = 8 * 1024 * 1024;
+/** Frames that a move leaves to others to sync, in bytes: few, and so many that everything else here would wait for too long. */
+const LEFT_TO_SYNC = { few: 8 * 1024 * 1024, many: 128 * 1024 * 1024 } as const;
 /** Wait for the exclusive lock that shrinks the WAL. */
 const TRUNCATE_PATIENCE_MS = 5;
 /** Tries to begin a read transaction at a commit that is known exactly. */
@@ -67,6 +67,7 @@ export class WalFollower {
   #cutFrame = 0;
   /** Frames of the cursor's generation that were synced. */
   #syncedFrame = 0;
+  #syncFailure: string | undefined;
   /**
    * True when the standing reader began while the WAL was fully backfilled at the cursor. It may then stand on read-lock 0:
    * the WAL can be restarted, but nothing that comes after can reach the database before the reader moves.
@@ -124,9 +125,9 @@ export class WalFollower {
     return this.#cutFrame;
   }
 
-  /** Why the disk did not take the last checkpoint; undefined when it did. */
+  /** Why the disk did not take the last checkpoint, or sync; undefined when it did. */
   get checkpointFailure(): string | undefined {
-    return this.#handover.failure;
+    return this.#handover.failure ?? this.#syncFailure;
   }
 
   /** Frames that were captured so far. */
@@ -382,14 +383,14 @@ export class WalFollower {
 
   /**
    * A move sets frames free for checkpoints, and the application's automatic one comes with the next commit, which would wait until
-   * all of them are synced. Nobody waits for this sync, but there is no time for it when the WAL must not grow any more.
+   * all of them are synced. Writers do not wait for this sync, but there is no time for it when the WAL must not grow any more.
    */
   #syncIfMuch(): void {
     const { frames } = this.#cursor;
-    if ((frames - this.#syncedFrame) * frameSize(this.pageSize) <= SYNC_BYTES) return;
-    if (frames >= this.#settings.urgentFrames) return;
-    this.#handles.syncWal();
-    this.#syncedFrame = frames;
+    const bytes = (frames - this.#syncedFrame) * frameSize(this.pageSize);
+    if (bytes <= LEFT_TO_SYNC.few || bytes > LEFT_TO_SYNC.many || frames >= this.#settings.urgentFrames) return;
+    this.#syncFailure = this.#handles.syncWal();
+    if (this.#syncFailure === undefined) this.#syncedFrame = frames;
   }
 
   /** Begins the read anew, which was ended under a barrier: nobody has committed since. */

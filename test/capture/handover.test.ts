@@ -1,55 +1,184 @@
 import assert from 'node:assert/strict';
+import fs, { existsSync, readlinkSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { CaptureGauges } from '../../src/capture/gauges.ts';
+import { HandoverSchedule } from '../../src/capture/handover-schedule.ts';
 import { WalFollower } from '../../src/capture/wal-follower.ts';
 import { isBusy } from '../../src/sqlite/sqlite-error.ts';
-import { tempFolder } from '../support/temp.ts';
+import { TestProcess, undoAfter, workFolder } from '../support/processes.ts';
+import { skipWithout } from '../support/tools.ts';
+import { PYTHON3 } from '../support/writers.ts';
 
-test('a WAL that fills faster than it is copied is handed over once it is urgent, and not before', (t) => {
-  const folder = tempFolder(t);
-  const path = join(folder, 'app.db');
-  const app = new DatabaseSync(path);
-  app.exec('PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(v); INSERT INTO t VALUES (1)');
-  // Whenever something is copied, more than the barrier lets through comes in meanwhile.
-  let refusals = 0;
-  const commit = (): void => {
+/** A database, its application, and who follows it. */
+class Setup {
+  readonly path: string;
+  readonly app: DatabaseSync;
+  readonly gauges = new CaptureGauges();
+  readonly settings;
+  readonly follower: WalFollower;
+  refusals = 0;
+
+  constructor(t: TestContext, { maxPendingBytes, cut }: { maxPendingBytes: number; cut?: () => void }) {
+    const folder = workFolder(t);
+    this.path = join(folder, 'app.db');
+    this.app = new DatabaseSync(this.path);
+    this.app.exec('PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(v); INSERT INTO t VALUES (1)');
+    const urgentFrames = Number.POSITIVE_INFINITY;
+    this.settings = { pageSize: 4096, scratchFolder: folder, busyTimeoutMs: 1000, maxPendingBytes, urgentFrames };
+    const listener = {
+      cut: (): void => {
+        this.follower.markStored();
+        cut?.();
+      },
+    };
+    this.follower = new WalFollower(this.path, this.settings, listener, this.gauges);
+    undoAfter(t, () => {
+      this.app.close();
+      this.follower[Symbol.dispose]();
+    });
+    using wal = this.follower.openWal();
+    this.follower.standAt(this.follower.beginExactly(), wal)[Symbol.dispose]();
+  }
+
+  commit(bytes: number): void {
     try {
-      app.exec('INSERT INTO t VALUES (randomblob(2000000))');
+      this.app.exec(`INSERT INTO t VALUES (randomblob(${bytes}))`);
     } catch (error) {
       if (!isBusy(error)) throw error;
-      refusals++;
+      this.refusals++;
     }
-  };
-  const gauges = new CaptureGauges();
-  const settings = {
-    pageSize: 4096,
-    scratchFolder: folder,
-    busyTimeoutMs: 1000,
-    maxPendingBytes: 1,
-    urgentFrames: Number.POSITIVE_INFINITY,
-  };
-  const cut = (): void => {
-    follower.markStored();
-    commit();
-  };
-  const follower = new WalFollower(path, settings, { cut }, gauges);
-  try {
-    using wal = follower.openWal();
-    follower.standAt(follower.beginExactly(), wal)[Symbol.dispose]();
-    commit();
-    assert.equal(follower.handOver(), 'busy');
-    assert.equal(refusals, 0, 'writers were let go on at once');
-    settings.urgentFrames = 1000;
-    assert.equal(follower.handOver(), 'done');
-    assert.equal(refusals, 1, 'while the rest was copied, nobody could commit');
-    const head = follower.head();
-    assert.ok(follower.isCaught(head));
-    assert.equal(head.backfilled, head.mxFrame);
-    assert.equal(gauges.get('barriers'), 2);
-  } finally {
-    app.close();
-    follower[Symbol.dispose]();
   }
+}
+
+test('a WAL that fills faster than it is copied is handed over once it is urgent, and not before', (t) => {
+  // Whenever something is copied, more than the barrier lets through comes in meanwhile.
+  const setup = new Setup(t, { maxPendingBytes: 1, cut: () => setup.commit(2_000_000) });
+  const { follower, gauges, settings } = setup;
+  setup.commit(2_000_000);
+  assert.equal(follower.handOver(), 'busy');
+  assert.equal(setup.refusals, 0, 'writers were let go on at once');
+  settings.urgentFrames = 1000;
+  assert.equal(follower.handOver(), 'done');
+  assert.equal(setup.refusals, 1, 'while the rest was copied, nobody could commit');
+  const head = follower.head();
+  assert.ok(follower.isCaught(head));
+  assert.equal(head.backfilled, head.mxFrame);
+  assert.equal(gauges.get('barriers'), 2);
+});
+
+/** What SQLite holds while a checkpoint is under way. */
+const HOLD_CHECKPOINT_LOCK = `
+import fcntl, sys, time
+shm = open(sys.argv[1] + '-shm', 'r+b')
+fcntl.lockf(shm, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 121)
+print('held', flush=True)
+time.sleep(120)
+`;
+
+test("while somebody else's checkpoint has much to do, nobody is held up, unless it is urgent", {
+  skip: skipWithout(PYTHON3),
+}, async (t) => {
+  const setup = new Setup(t, { maxPendingBytes: 0 });
+  const { follower, gauges, settings } = setup;
+  setup.commit(3_900_000);
+  const checkpoint = new TestProcess(t, PYTHON3.path ?? '', ['-c', HOLD_CHECKPOINT_LOCK, setup.path]);
+  await checkpoint.says(/held/);
+  assert.equal(follower.handOver(), 'busy');
+  assert.equal(gauges.get('barriers'), 1, 'so little is worth a try');
+  setup.commit(500_000);
+  assert.equal(follower.handOver(), 'met');
+  assert.equal(gauges.get('barriers'), 1);
+  assert.ok(follower.isCaught(follower.head()), 'what there is was copied all the same');
+  settings.urgentFrames = 1000;
+  assert.equal(follower.handOver(), 'busy');
+  assert.equal(gauges.get('barriers'), 2);
+  await checkpoint.end('SIGKILL');
+  assert.equal(follower.handOver(), 'done');
+});
+
+const NO_PROC = !existsSync('/proc/self/fd') && 'needs /proc';
+
+/** The names of the files that are synced from now on, by fdatasync. `isFull`: of a disk that does not take it. */
+function syncsOf(t: TestContext, isFull = (): boolean => false): string[] {
+  const names: string[] = [];
+  const { fdatasyncSync } = fs;
+  fs.fdatasyncSync = (fd) => {
+    names.push(readlinkSync(`/proc/self/fd/${fd}`));
+    if (isFull()) throw Object.assign(new Error('ENOSPC: no space left on device, fdatasync'), { code: 'ENOSPC' });
+    fdatasyncSync(fd);
+  };
+  syncBuiltinESMExports();
+  t.after(() => {
+    fs.fdatasyncSync = fdatasyncSync;
+    syncBuiltinESMExports();
+  });
+  return names;
+}
+
+test('the WAL is synced before a move sets much of it free for the checkpoint of whoever commits next', {
+  skip: NO_PROC,
+}, (t) => {
+  const setup = new Setup(t, { maxPendingBytes: 0 });
+  const { follower, settings } = setup;
+  const syncs = syncsOf(t);
+  const syncsOfMove = (bytes: number): string[] => {
+    setup.commit(bytes);
+    follower.move();
+    return syncs.splice(0);
+  };
+  const wal = `${setup.path}-wal`;
+  assert.deepEqual(syncsOfMove(1_000_000), []);
+  assert.deepEqual(syncsOfMove(9_000_000), [wal]);
+  assert.deepEqual(syncsOfMove(1_000_000), [], 'most of it is synced');
+  assert.deepEqual(syncsOfMove(8_000_000), [wal]);
+  assert.equal(follower.handOver(), 'done');
+  syncs.length = 0;
+  assert.deepEqual(syncsOfMove(7_000_000), [], 'the WAL began anew');
+  assert.deepEqual(syncsOfMove(7_000_000), [wal]);
+  settings.urgentFrames = 1000;
+  assert.deepEqual(syncsOfMove(9_000_000), [], 'no time for it');
+});
+
+test('a disk that does not take a sync ends no capture: the handover is tried again, and holds nobody up', {
+  skip: NO_PROC,
+}, (t) => {
+  const setup = new Setup(t, { maxPendingBytes: 1, cut: () => setup.commit(10_000) });
+  const { follower, gauges } = setup;
+  let isFull = true;
+  const syncs = syncsOf(t, () => isFull);
+  setup.commit(9_000_000);
+  assert.equal(follower.handOver(), 'busy');
+  assert.deepEqual(syncs.splice(0), [`${setup.path}-wal`, setup.path]);
+  assert.match(follower.checkpointFailure ?? '', /ENOSPC/);
+  assert.equal(gauges.get('barriers'), 0);
+  isFull = false;
+  assert.equal(follower.handOver(), 'done');
+  assert.deepEqual(syncs, [`${setup.path}-wal`, setup.path]);
+  assert.equal(follower.checkpointFailure, undefined);
+});
+
+test('after a handover that met another checkpoint there is a pause', (t) => {
+  let nowMs = 1000;
+  t.mock.method(performance, 'now', () => nowMs);
+  const schedule = new HandoverSchedule({ minCheckpointPages: 1000, truncatePages: 121_359, checkpointIntervalMs: 0 });
+  schedule.note(5000);
+  assert.ok(schedule.isDue(5000));
+  for (let i = 0; i < 10; i++) {
+    schedule.tried('met');
+    assert.ok(!schedule.isDue(5000));
+    assert.equal(schedule.msUntilDue(5000), 20, 'it does not grow');
+    nowMs += 20;
+    assert.ok(schedule.isDue(5000));
+  }
+});
+
+test('a WAL is urgent at some size, whatever the limits are', () => {
+  const urgent = (truncatePages: number, minCheckpointPages = 1000): number =>
+    new HandoverSchedule({ minCheckpointPages, truncatePages, checkpointIntervalMs: 0 }).pagesUrgent;
+  assert.equal(urgent(20_000), 4000);
+  for (const unlimited of [0, -1, Number.POSITIVE_INFINITY]) assert.equal(urgent(unlimited), 24_272);
+  assert.equal(urgent(121_359, 40_000), 45_000, 'not before it is due');
 });
