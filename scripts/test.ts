@@ -30,8 +30,9 @@ const SILENCE_LIMIT_MS = TEST_TIMEOUT_MS + 60_000;
 const FILES_AT_A_TIME = 2;
 const NODE_FLAGS = [
   '--disable-warning=ExperimentalWarning',
-  // A process that ends while Maglev compiles can wait for that for ever: https://github.com/nodejs/node/issues/54918
-  '--no-maglev',
+  // A process that ends while V8 compiles in a thread can wait for that for ever: https://github.com/nodejs/node/issues/54918
+  '--no-concurrent-recompilation',
+  '--no-concurrent-sparkplug',
 ];
 const PROBE_TIMEOUT_MS = 10_000;
 
@@ -193,7 +194,11 @@ async function runTests(files: readonly string[]): Promise<Outcome> {
   const tally = new Tally();
   const abort = new AbortController();
   using questioning = new Questioning();
-  const watchdog = setTimeout(async () => {
+  let questions: Promise<void> | undefined;
+  const watchdog = setTimeout(() => {
+    questions = ask();
+  }, SILENCE_LIMIT_MS);
+  async function ask(): Promise<void> {
     try {
       for (const line of await questioning.ask()) console.log(line);
     } finally {
@@ -201,7 +206,7 @@ async function runTests(files: readonly string[]): Promise<Outcome> {
         new Error(`no test said anything for ${SILENCE_LIMIT_MS / 1000} s: something keeps this file from ending`),
       );
     }
-  }, SILENCE_LIMIT_MS);
+  }
   const stream = run({
     files: [...files],
     concurrency: FILES_AT_A_TIME,
@@ -223,6 +228,7 @@ async function runTests(files: readonly string[]): Promise<Outcome> {
     recordOutput('the report of the tests', String(text));
   }
   clearTimeout(watchdog);
+  await questions;
   return tally.outcome();
 }
 

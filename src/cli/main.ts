@@ -1,4 +1,5 @@
 import { COMMANDS, UNBUILT_COMMANDS } from './commands.ts';
+import { endProcess } from './end-process.ts';
 
 /** Runs one command line; the result is the exit status. */
 async function run(argv: readonly string[]): Promise<number> {
@@ -41,7 +42,7 @@ function watchOutput(error: NodeJS.ErrnoException): void {
 
 process.stdout.on('error', watchOutput);
 process.stderr.on('error', watchOutput);
-process.on('uncaughtException', (error) => void report(error).finally(() => process.exit(1)));
+process.on('uncaughtException', (error) => void report(error).finally(() => endProcess(1)));
 
 let status = await run(process.argv.slice(2)).catch(report);
 // A failed write is told of one turn later.
@@ -51,4 +52,4 @@ if (lost) {
   status ||= failed;
 }
 // Output may still be on its way into a pipe; what is open beside it must not keep us.
-process.stdout.write('', () => process.stderr.write('', () => process.exit(status)));
+process.stdout.write('', () => process.stderr.write('', () => endProcess(status)));

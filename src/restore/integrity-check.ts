@@ -6,6 +6,8 @@ import type { StagedDatabase } from './staged-database.ts';
 export type IntegrityCheck = 'none' | 'quick' | 'full';
 
 const PRAGMAS: Readonly<Record<'quick' | 'full', string>> = { quick: 'quick_check', full: 'integrity_check' };
+/** V8's. With them Node can wait for ever when it ends: https://github.com/nodejs/node/issues/54918 */
+const NO_THREADS = '--single-threaded';
 /** Most of SQLite's complaints that an error repeats. */
 const MAX_COMPLAINTS = 5;
 const MAX_OUTPUT_CHARS = 64 * 1024;
@@ -45,7 +47,7 @@ export async function checkIntegrity(
 }
 
 async function runChecker(parameters: readonly string[], signal: AbortSignal): Promise<string[]> {
-  const flags = ['--disable-warning=ExperimentalWarning', '--input-type=commonjs', '--eval', CHECKER, '--'];
+  const flags = ['--disable-warning=ExperimentalWarning', '--input-type=commonjs', NO_THREADS, '--eval', CHECKER, '--'];
   // Options for this process (a debugger, preloaded modules) are not meant for the checker.
   const { NODE_OPTIONS: _, ...env } = process.env;
   const { spawn } = await import('node:child_process');
