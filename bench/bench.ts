@@ -19,8 +19,8 @@ const CACHE = join(here, '.cache');
  * minute until most of Rivulet's code that is not run often is compiled.
  */
 const WARM_AFTER_SECONDS = 60;
-/** One of the merges that Litestream makes every 30 s. */
-const STEADY_SECONDS = 30;
+/** Two of the merges that Litestream makes every 30 s. */
+const STEADY_SECONDS = 60;
 
 const USAGE = `npm run bench [-- FLAGS]
 
@@ -103,7 +103,10 @@ async function runSections({ quick, runs, sections, json }: Flags, work: string)
       '400 a second': { commitsPerSecond: 400, commits: 400 * (quick ? 3 : STEADY_SECONDS) },
       'as fast as it can': { commitsPerSecond: 0, commits: quick ? 20_000 : 200_000 },
     },
-    checkpoints: { commitsPerSecond: 400, checkpoints: quick ? 10 : 30 },
+    checkpoints: {
+      '400 a second': { commitsPerSecond: 400, commitsBetween: [40, 160], checkpoints: quick ? 10 : 30 },
+      '10 a second': { commitsPerSecond: 10, commitsBetween: [5, 20], checkpoints: quick ? 3 : 15 },
+    },
     bucketMib,
     bucketDatabase: databaseOf(CACHE, bucketMib),
     s3: gateway && new RgwServer(gateway.access),

@@ -12,6 +12,8 @@ export type CheckpointMode = (typeof CHECKPOINT_MODES)[number];
 /** How an application commits and checkpoints. */
 export interface CheckpointSettings {
   readonly commitsPerSecond: number;
+  /** At least, and less than: the moments of checkpoints are spread over all that a replicator does meanwhile. */
+  readonly commitsBetween: readonly [number, number];
   readonly checkpoints: number;
 }
 
@@ -38,7 +40,7 @@ export async function checkpoints(
   mode: CheckpointMode,
   settings: CheckpointSettings,
 ): Promise<CheckpointFigures> {
-  const args = [mode, String(settings.checkpoints), String(settings.commitsPerSecond)];
+  const args = [mode, JSON.stringify(settings)];
   const { told } = await workBeside(tool, place, original, (path) =>
     WriterProcess.begin<Told>(WRITER, [path, ...args]),
   );

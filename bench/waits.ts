@@ -17,7 +17,7 @@ export interface Pace {
   readonly commits: number;
 }
 
-/** `warmUp` comes before anything is counted. */
+/** `warmUp` comes before anything is counted, beside a tool. */
 interface Work {
   readonly warmUp: Pace;
   readonly pace: Pace;
