@@ -5,13 +5,20 @@ import type { WalFollower } from './wal-follower.ts';
 
 /** A WAL of so many times the pages that make a checkpoint due is said to grow. */
 const SAID_FROM = 10;
+/** For so long no checkpoint came through, although no reader was seen in the way, before that is said: writers can be as busy. */
+const STUCK_MS = 10_000;
 
-/** Measures how large the WAL is, and says so when another reader lets it grow. */
+type Watched = Pick<
+  WalFollower,
+  'head' | 'cursor' | 'walFileBytes' | 'bytesTaken' | 'commit' | 'pageSize' | 'checkpointFailure'
+>;
+
+/** Measures how large the WAL is, and says so when something lets it grow. */
 export class WalWatch {
   readonly #log: Logger;
   readonly #gauges: CaptureGauges;
   readonly #pagesDue: number;
-  #blockedSinceMs: number | undefined;
+  #unfinishedSinceMs: number | undefined;
   #mostBytes = 0;
   #isSaid = false;
 
@@ -22,7 +29,7 @@ export class WalWatch {
     this.#pagesDue = pagesDue;
   }
 
-  look(follower: WalFollower): void {
+  look(follower: Watched): void {
     const { mxFrame, backfilled } = follower.head();
     const bytes = follower.walFileBytes;
     this.#gauges.set('walFileBytes', bytes);
@@ -34,37 +41,48 @@ export class WalWatch {
   }
 
   /** A handover was tried. */
-  tried(outcome: HandoverOutcome, follower: WalFollower): void {
-    if (outcome === 'busy' || outcome === 'met') this.#gauges.add('handoversBusy');
-    if (outcome === 'blocked') this.#blocked(follower);
-    if (outcome === 'done') this.#done();
-  }
-
-  #blocked(follower: WalFollower): void {
-    this.#gauges.add('handoversBlocked');
-    this.#blockedSinceMs ??= performance.now();
-    if (this.#isSaid || follower.cursor.frames < this.#pagesDue * SAID_FROM) return;
+  tried(outcome: HandoverOutcome, follower: Watched): void {
+    if (outcome === 'done') {
+      this.#done();
+      return;
+    }
+    this.#gauges.add(outcome === 'blocked' ? 'handoversBlocked' : 'handoversBusy');
+    const now = performance.now();
+    this.#unfinishedSinceMs ??= now;
+    const ms = Math.round(now - this.#unfinishedSinceMs);
+    // What the disk does is said elsewhere.
+    const isWrong = outcome === 'blocked' || (ms >= STUCK_MS && follower.checkpointFailure === undefined);
+    if (this.#isSaid || !isWrong || follower.cursor.frames < this.#pagesDue * SAID_FROM) return;
     this.#isSaid = true;
-    this.#log.log('warn', 'a reader of the application keeps the WAL from being checkpointed: it grows', {
-      bytes: follower.walFileBytes,
-      ms: Math.round(performance.now() - this.#blockedSinceMs),
-      next: 'end read transactions that are not needed any more',
-    });
+    const bytes = follower.walFileBytes;
+    if (outcome === 'blocked') {
+      this.#log.log('warn', 'a reader of the application keeps the WAL from being checkpointed: it grows', {
+        bytes,
+        ms,
+        next: 'end read transactions that are not needed any more',
+      });
+    } else {
+      this.#log.log('warn', 'no checkpoint of the WAL comes through: it grows', {
+        bytes,
+        ms,
+        next: 'see whether a process of the application hangs in a checkpoint or a transaction',
+      });
+    }
   }
 
   #done(): void {
     this.#gauges.add('handoversDone');
-    if (this.#isSaid && this.#blockedSinceMs !== undefined) {
-      const ms = Math.round(performance.now() - this.#blockedSinceMs);
+    if (this.#isSaid && this.#unfinishedSinceMs !== undefined) {
+      const ms = Math.round(performance.now() - this.#unfinishedSinceMs);
       this.#log.log('info', 'the WAL is checkpointed again', { bytes: this.#mostBytes, ms });
     }
     this.#isSaid = false;
-    this.#blockedSinceMs = undefined;
+    this.#unfinishedSinceMs = undefined;
     this.#mostBytes = 0;
   }
 
   /** All pages were read, while a read transaction kept the WAL from being backfilled further than to `frames`. */
-  compared(follower: WalFollower, frames: number): void {
+  compared(follower: Watched, frames: number): void {
     this.look(follower);
     const grown = Math.max(0, follower.head().mxFrame - frames);
     const bytes = grown * follower.pageSize;

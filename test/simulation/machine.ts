@@ -57,6 +57,8 @@ export class Machine {
   room: Room = 'enough';
   /** The database's disk does not take what a checkpoint writes. */
   failsCheckpoints = false;
+  /** So many checkpoints of the replicator meet one of somebody else's, which is under way. */
+  othersCheckpoint = 0;
   /** How often something was refused for want of room. */
   refusals = 0;
   /** Runs between any two steps of the replicator. */
@@ -87,6 +89,7 @@ export class Machine {
     this.#random = random;
     this.room = 'enough';
     this.failsCheckpoints = false;
+    this.othersCheckpoint = 0;
     this.#files.clear();
     this.#durableFiles.clear();
     this.#durableFolders.clear();
@@ -198,6 +201,7 @@ export class Machine {
       this.#replace(name, (original) => (...args) => {
         this.#step();
         if (this.#needsRoom(name, args)) this.#takeRoom(name, args, original);
+        if (name === 'fdatasyncSync' && this.failsCheckpoints) this.#failSync(args[0] as unknown as number);
         // What a sync makes durable is in the books; the disk below need not be kept waiting.
         const result = isSync(name) && this.#inApplication === 0 ? undefined : original(...args);
         if (this.#inApplication === 0) this.#note(name, args, result);
@@ -314,6 +318,10 @@ export class Machine {
       const isOwn = machine.#inApplication === 0;
       const isCheckpoint = isOwn && this.sourceSQL.includes('wal_checkpoint');
       machine.#step(this.sourceSQL);
+      if (isCheckpoint && machine.othersCheckpoint > 0) {
+        machine.othersCheckpoint--;
+        return { busy: 1, log: -1, checkpointed: -1 };
+      }
       if (isCheckpoint && machine.failsCheckpoints) machine.#failCheckpoint();
       const isSwitch = isOwn && this.sourceSQL.includes('journal_mode=wal') && !machine.isWal();
       const row = Reflect.apply(get, this, values);
@@ -321,6 +329,15 @@ export class Machine {
       if (isSwitch) machine.onSwitchToWal();
       return row;
     };
+  }
+
+  /** A sync of the database or of its WAL, beside a checkpoint. */
+  #failSync(fd: number): void {
+    const path = this.#descriptors.get(fd)?.path;
+    if (this.#inApplication > 0 || this.#isOurs(path) || this.#random() < 0.3) return;
+    this.refusals++;
+    const code = this.#random() < 0.5 ? 'ENOSPC' : 'EIO';
+    throw Object.assign(new Error(`${code}: the disk is full, or fails, fdatasync`), { code, syscall: 'fdatasync' });
   }
 
   /** A checkpoint that fails may have copied pages, but has not said so: for others that is as if it had not begun. */

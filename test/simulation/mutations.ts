@@ -155,19 +155,38 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
 };
 
-/** Has the module that a mutation names be loaded with the mistake in it. Before anything imports it. */
-export function mutate(name: string): void {
-  const mutation = MUTATIONS[name];
-  if (!mutation) throw new Error(`no such mutation: ${name}; there are: ${Object.keys(MUTATIONS).join(', ')}`);
-  const url = new URL(`../../${mutation.file}`, import.meta.url);
-  let source = readFileSync(url, 'utf8');
-  for (const [text, replacement] of mutation.edits) {
-    if (source.split(text).length !== 2) throw new Error(`${mutation.file} does not have this text once: ${text}`);
-    source = source.replace(text, () => replacement);
+/** Limits that the small transactions of a simulation would never reach. */
+const SMALL_LIMITS: readonly Mutation[] = [
+  {
+    file: HANDOVER,
+    edits: [
+      ['const BARRIER_BYTES = 1024 * 1024;', 'const BARRIER_BYTES = 4 * 1024;'],
+      ['const MET_BYTES = 4 * 1024 * 1024;', 'const MET_BYTES = 1024;'],
+    ],
+  },
+  { file: FOLLOWER, edits: [['LEFT_TO_SYNC = { few: 8 * 1024 * 1024,', 'LEFT_TO_SYNC = { few: 8 * 1024,']] },
+];
+
+/** Has modules be loaded with small limits in them, and with the mistake of this name. Before anything imports them. */
+export function mutate(name?: string): void {
+  const mutation = name === undefined ? undefined : MUTATIONS[name];
+  if (name !== undefined && !mutation) {
+    throw new Error(`no such mutation: ${name}; there are: ${Object.keys(MUTATIONS).join(', ')}`);
+  }
+  const sources = new Map<string, string>();
+  for (const { file, edits } of mutation ? [...SMALL_LIMITS, mutation] : SMALL_LIMITS) {
+    const url = new URL(`../../${file}`, import.meta.url);
+    let source = sources.get(url.href) ?? readFileSync(url, 'utf8');
+    for (const [text, replacement] of edits) {
+      if (source.split(text).length !== 2) throw new Error(`${file} does not have this text once: ${text}`);
+      source = source.replace(text, () => replacement);
+    }
+    sources.set(url.href, source);
   }
   registerHooks({
     load: (loaded, context, nextLoad) => {
-      if (loaded !== url.href) return nextLoad(loaded, context);
+      const source = sources.get(loaded);
+      if (source === undefined) return nextLoad(loaded, context);
       return { format: 'module-typescript', source, shortCircuit: true };
     },
   });

@@ -25,8 +25,8 @@ const { values } = parseArgs({
 const first = Number(values.seed ?? values.first);
 const count = values.seed === undefined ? Number(values.seeds) : 1;
 if (count > SEEDS_A_PROCESS && values.mutation === undefined) process.exit(await inParts());
-if (values.mutation !== undefined) mutate(values.mutation);
-// Only now: what they import may have a mistake in it.
+mutate(values.mutation);
+// Only now: what they import has smaller limits, and may have a mistake in it.
 const { Crash, Machine } = await import('./machine.ts');
 const { VirtualTime } = await import('./virtual-time.ts');
 const { World } = await import('./world.ts');

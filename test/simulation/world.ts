@@ -143,6 +143,7 @@ export class World {
     else if (dice < 0.975) await this.#diskStaysFull();
     else if (dice < 0.978) this.#lateRequests();
     else if (dice < 0.982) await this.#pageSizeChanges();
+    else if (dice < 0.988) this.#somebodyCheckpoints();
     else await this.#syncNow();
   }
 
@@ -258,6 +259,7 @@ export class World {
     if (this.#random() < 0.7) this.#machine.asApplication(() => this.#application.endTransactions('COMMIT'));
     const { between: usual } = this.#machine;
     this.#machine.between = () => undefined;
+    this.#machine.othersCheckpoint = 0;
     await this.#time.advance(REST_MS);
     this.#machine.between = usual;
     this.#say('application rests');
@@ -281,6 +283,7 @@ export class World {
     }
     const { between: usual } = this.#machine;
     this.#machine.between = () => undefined;
+    this.#machine.othersCheckpoint = 0;
     await this.#time.advance(LONG_MS);
     this.#machine.between = usual;
     await this.#afterwards();
@@ -365,6 +368,12 @@ export class World {
     this.#machine.failsCheckpoints = this.#random() < 0.3;
     this.#say(`room on the disk is ${this.#machine.room}`);
     if (this.#machine.failsCheckpoints) this.#say('disk fails checkpoints');
+  }
+
+  /** For as long as the replicator tries so many times to make one of its own. */
+  #somebodyCheckpoints(): void {
+    this.#machine.othersCheckpoint = between(this.#random, 1, 40);
+    this.#say('somebody checkpoints');
   }
 
   #killReplicator(): void {
@@ -635,6 +644,7 @@ export class World {
     this.#machine.between = () => undefined;
     this.#machine.room = 'enough';
     this.#machine.failsCheckpoints = false;
+    this.#machine.othersCheckpoint = 0;
     this.#lateRequests();
     this.#machine.asApplication(() => {
       this.#application.endTransactions('COMMIT');

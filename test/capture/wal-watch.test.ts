@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { LogFields, Logger } from '../../src/base/log.ts';
+import { CaptureGauges } from '../../src/capture/gauges.ts';
+import { WalWatch } from '../../src/capture/wal-watch.ts';
+
+const PAGES_DUE = 1000;
+
+/** A watch over a WAL whose size and clock are set by hand. */
+function setUp(t: TestContext) {
+  const said: string[] = [];
+  const gauges = new CaptureGauges();
+  const log: Logger = {
+    log: (level: string, message: string, fields?: LogFields) => void said.push(`${level} ${message} ${fields?.ms}`),
+    with: () => log,
+  };
+  const clock = { ms: 5 };
+  t.mock.method(performance, 'now', () => clock.ms);
+  const follower = {
+    head: () => ({ mxFrame: follower.cursor.frames, backfilled: 0 }),
+    cursor: { frames: 0 },
+    walFileBytes: 0,
+    checkpointFailure: undefined as string | undefined,
+  };
+  const watch = new WalWatch(log, gauges, PAGES_DUE);
+  const tried = (outcome: 'done' | 'blocked' | 'busy' | 'met', frames: number, atMs: number): string[] => {
+    clock.ms = atMs;
+    follower.cursor.frames = frames;
+    watch.tried(outcome, follower as unknown as Parameters<WalWatch['tried']>[1]); // what it reads of one
+    return said.splice(0);
+  };
+  return { tried, follower, gauges };
+}
+
+const READER = 'warn a reader of the application keeps the WAL from being checkpointed: it grows';
+const STUCK = 'warn no checkpoint of the WAL comes through: it grows';
+const OVER = 'info the WAL is checkpointed again';
+
+test('a reader in the way is told of once the WAL is large, and that it is gone', (t) => {
+  const { tried, gauges } = setUp(t);
+  assert.deepEqual(tried('blocked', 9_999, 1000), []);
+  assert.deepEqual(tried('blocked', 10_000, 1500), [`${READER} 500`]);
+  assert.deepEqual(tried('blocked', 20_000, 2000), []);
+  assert.deepEqual(tried('done', 20_000, 4000), [`${OVER} 3000`]);
+  assert.deepEqual(tried('blocked', 30_000, 5000), [`${READER} 0`]);
+  assert.deepEqual([gauges.get('handoversBlocked'), gauges.get('handoversDone')], [4, 1]);
+});
+
+for (const outcome of ['met', 'busy'] as const) {
+  test(`a large WAL is told of when every handover is "${outcome}" for seconds, whoever hangs`, (t) => {
+    const { tried, gauges } = setUp(t);
+    assert.deepEqual(tried(outcome, 50_000, 1000), []);
+    assert.deepEqual(tried(outcome, 50_000, 10_999), []);
+    assert.deepEqual(tried(outcome, 9000, 11_000), [], 'it is small');
+    assert.deepEqual(tried(outcome, 50_000, 12_000), [`${STUCK} 11000`]);
+    assert.deepEqual(tried(outcome, 60_000, 90_000), []);
+    assert.deepEqual(tried('done', 0, 100_000), [`${OVER} 99000`]);
+    assert.deepEqual(tried(outcome, 60_000, 109_000), [], 'anew');
+    assert.equal(gauges.get('handoversBusy'), 6);
+  });
+}
+
+test('what the disk does is not put down to a process that hangs', (t) => {
+  const { tried, follower } = setUp(t);
+  follower.checkpointFailure = 'the disk is full';
+  assert.deepEqual(tried('busy', 50_000, 1000), []);
+  assert.deepEqual(tried('busy', 50_000, 60_000), []);
+});
