@@ -17,7 +17,7 @@ export interface Pace {
   readonly commits: number;
 }
 
-/** `warmUp` comes before anything is counted, beside a tool. */
+/** `warmUp` comes before anything is counted. */
 interface Work {
   readonly warmUp: Pace;
   readonly pace: Pace;

@@ -45,7 +45,7 @@ export class WriterProcess<Told> {
 
 /**
  * Lets an application work on a copy of `original` while a tool replicates it, or alone (undefined). Each of its orders is a
- * piece of work; what it tells of the last one counts, and what that costs the tool. Alone it needs no `warmUp`.
+ * piece of work; what it tells of the last one counts, and what that costs the tool.
  */
 export async function workBeside<Told>(
   tool: Tool | undefined,
@@ -62,7 +62,7 @@ export async function workBeside<Told>(
   try {
     if (replicator) await waitUntil('the first image', replicator, () => existsSync(firstFile(place)));
     await sleep(SETTLE_MS);
-    if (replicator && warmUp !== undefined) await writer.work(warmUp);
+    if (warmUp !== undefined) await writer.work(warmUp);
     const before = cpuSeconds();
     const told = await writer.work(order);
     await sleep(SETTLE_MS);

@@ -197,6 +197,7 @@ async function runTests(files: readonly string[]): Promise<Outcome> {
   let questions: Promise<void> | undefined;
   const watchdog = setTimeout(() => {
     questions = ask();
+    questions.catch(() => undefined); // it is waited for below
   }, SILENCE_LIMIT_MS);
   async function ask(): Promise<void> {
     try {

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { pause } from '../base/async.ts';
 import { closeForCapture, identify, identifyOpen, openForCapture, sameFile } from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
+import { requireSqlite } from '../sqlite/engine.ts';
 import { isBusy, isMoved, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
 import { Replaced } from './interruptions.ts';
 
@@ -132,6 +133,7 @@ export class DatabaseHandles {
       return fd;
     };
     try {
+      requireSqlite(this.reader.run('SELECT sqlite_version() AS version')?.version);
       // Reading once makes SQLite create the -wal and the -shm, so that they can be opened below.
       this.reader.run(READ);
       this.databaseFd = describe(path);

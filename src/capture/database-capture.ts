@@ -75,7 +75,7 @@ export class DatabaseCapture {
     this.#listener = listener;
     this.#log = log;
     this.#schedule = new HandoverSchedule(settings);
-    this.#lookout = new Lookout(settings, this.#schedule);
+    this.#lookout = new Lookout(settings, this.#schedule, log);
     this.#walWatch = new WalWatch(log, gauges, settings.minCheckpointPages);
     this.#maker = new L0Maker(settings, start, listener, log);
   }
@@ -237,7 +237,7 @@ export class DatabaseCapture {
     using wal = follower.openWal();
     using snapshot = this.#stand(follower, head, wal);
     const { frames } = follower.cursor;
-    await this.#maker.compare(follower, snapshot);
+    await this.#maker.compare(follower, snapshot, () => this.#walWatch.look(follower));
     this.#walWatch.compared(follower, frames);
   }
 

@@ -191,18 +191,24 @@ export class L0Maker {
 
   /**
    * Reads every page once and stores those that differ from what the replica has: all of them when it {@link needsImage}. A
-   * background reader: writers go on, only the WAL cannot be backfilled past where the follower stands.
+   * background reader: writers go on, only the WAL cannot be backfilled past where the follower stands. `onTurn` is called now and
+   * then.
    */
-  async compare(follower: WalFollower, snapshot: SnapshotReader): Promise<void> {
+  async compare(follower: WalFollower, snapshot: SnapshotReader, onTurn = (): void => undefined): Promise<void> {
     const next = new PageHashes(this.#settings.metaPath, follower.commit);
     try {
-      await this.#compareInto(next, follower, snapshot);
+      await this.#compareInto(next, follower, snapshot, onTurn);
     } finally {
       if (this.#hashes !== next) next[Symbol.dispose]();
     }
   }
 
-  async #compareInto(next: PageHashes, follower: WalFollower, snapshot: SnapshotReader): Promise<void> {
+  async #compareInto(
+    next: PageHashes,
+    follower: WalFollower,
+    snapshot: SnapshotReader,
+    onTurn: () => void,
+  ): Promise<void> {
     const { commit, pageSize } = follower;
     const kind: L0Kind = this.needsImage(pageSize) ? 'image' : 'diff';
     // A file that is not made from a range of the WAL says so by offset 32 and size 0; Litestream accepts that.
@@ -226,6 +232,7 @@ export class L0Maker {
       if (sinceTurn < TURN_BYTES) continue;
       sinceTurn = 0;
       await nextTurn();
+      onTurn();
       this.#listener.progress(first * pageSize, commit * pageSize);
       if (performance.now() - saidMs < PROGRESS_EVERY_MS) continue;
       saidMs = performance.now();

@@ -1,4 +1,5 @@
 import type { FileIdentity } from '../base/database-files.ts';
+import type { Logger } from '../base/log.ts';
 import { EventsProof } from './events-proof.ts';
 import type { HandoverSchedule } from './handover-schedule.ts';
 import type { CaptureSettings } from './options.ts';
@@ -21,6 +22,17 @@ const IDLE_MS = 1000;
 const REST_MS = 30_000;
 
 const events = new EventsProof();
+let isNoWatchesSaid = false;
+
+/** Once: it is the same for all databases. */
+function sayNoWatches(log: Logger, error: string): void {
+  if (isNoWatchesSaid) return;
+  isNoWatchesSaid = true;
+  log.log('warn', 'the system gives no more file watches: databases are looked at once a monitor-interval', {
+    error,
+    next: 'raise fs.inotify.max_user_watches and fs.inotify.max_user_instances, which takes less of the CPU',
+  });
+}
 
 type Settings = Pick<CaptureSettings, 'path' | 'metaPath' | 'monitorIntervalMs' | 'syncIntervalMs'>;
 
@@ -28,7 +40,7 @@ type Settings = Pick<CaptureSettings, 'path' | 'metaPath' | 'monitorIntervalMs' 
 export class Lookout {
   readonly #settings: Settings;
   readonly #schedule: HandoverSchedule;
-  readonly #waker = new Waker(() => this.#noteEvent());
+  readonly #waker: Waker;
   #device: bigint | undefined;
   #attachedMs = Number.NEGATIVE_INFINITY;
   #lastEventMs = Number.NEGATIVE_INFINITY;
@@ -36,9 +48,13 @@ export class Lookout {
   #glanceMs = REST_GLANCE_MS;
   #glance: NodeJS.Timeout | undefined;
 
-  constructor(settings: Settings, schedule: HandoverSchedule) {
+  constructor(settings: Settings, schedule: HandoverSchedule, log: Logger) {
     this.#settings = settings;
     this.#schedule = schedule;
+    this.#waker = new Waker(
+      () => this.#noteEvent(),
+      (why) => sayNoWatches(log, why),
+    );
   }
 
   /** This file is looked after from now on. */
@@ -126,7 +142,7 @@ export class Lookout {
       await this.#waker.wait(Math.min(Math.max(quietMs, LEAST_LOOK_MS), monitorIntervalMs), commit, file);
     } else {
       follower.rest();
-      await this.#waker.sleep(commit, file);
+      await this.#waker.sleep(monitorIntervalMs, commit, file);
     }
   }
 

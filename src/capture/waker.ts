@@ -1,5 +1,6 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { hasCode, messageOf } from '../base/errors.ts';
 import { Sleepers } from './sleepers.ts';
 
 /** A file whose events end a wait. */
@@ -9,6 +10,9 @@ export interface Hint {
   changed?(): boolean;
 }
 
+/** How the system says that it gives no more watches, or descriptors, to this user or process. */
+const NO_WATCHES_LEFT = ['ENOSPC', 'EMFILE', 'ENFILE'] as const;
+
 const sleepers = new Sleepers();
 
 /**
@@ -17,12 +21,14 @@ const sleepers = new Sleepers();
  */
 export class Waker {
   readonly #told: () => void;
+  readonly #noWatches: (why: string) => void;
   #resolve: (() => void) | undefined;
   #woken = false;
 
-  /** `told`: an event came. */
-  constructor(told: () => void) {
+  /** `told`: an event came. `noWatches`: the system has none left to give. */
+  constructor(told: () => void, noWatches: (why: string) => void = () => undefined) {
     this.#told = told;
+    this.#noWatches = noWatches;
   }
 
   wake(): void {
@@ -38,35 +44,40 @@ export class Waker {
     }, hints);
   }
 
-  /** Waits until something happens; now and then it ends all the same. */
-  sleep(...hints: readonly Hint[]): Promise<void> {
-    return this.#wait((resolve) => sleepers.add(resolve), hints);
+  /** Waits until something happens; now and then it ends all the same. Where not all of it can be watched: after `unwatchedMs`. */
+  sleep(unwatchedMs: number, ...hints: readonly Hint[]): Promise<void> {
+    return this.#wait((resolve, isWatched) => {
+      if (isWatched) return sleepers.add(resolve);
+      const timer = setTimeout(resolve, unwatchedMs);
+      return () => clearTimeout(timer);
+    }, hints);
   }
 
-  /** `until` gets what ends the wait, and returns what takes that back. */
-  async #wait(until: (resolve: () => void) => () => void, hints: readonly Hint[]): Promise<void> {
+  /** `until` gets what ends the wait, and whether all hints are watched for, and returns what takes that back. */
+  async #wait(until: (resolve: () => void, isWatched: boolean) => () => void, hints: readonly Hint[]): Promise<void> {
     const undo: (() => void)[] = [];
+    let isWatched = true;
     try {
-      for (const hint of hints) if (!this.#woken) undo.push(this.#heed(hint));
+      for (const { path, changed } of hints) {
+        if (this.#woken) break;
+        const watcher = this.#watch(path);
+        if (watcher) undo.push(() => watcher.close());
+        else isWatched = false;
+        if (changed?.()) this.wake();
+      }
       if (this.#woken) {
         await nextTurn(); // never a loop that keeps other work from its turn
         return;
       }
       await new Promise<void>((resolve) => {
         this.#resolve = resolve;
-        undo.push(until(resolve));
+        undo.push(until(resolve, isWatched));
       });
     } finally {
       for (const next of undo) next();
       this.#resolve = undefined;
       this.#woken = false;
     }
-  }
-
-  #heed({ path, changed }: Hint): () => void {
-    const watcher = this.#watch(path);
-    if (changed?.()) this.wake();
-    return () => watcher?.close();
   }
 
   #watch(path: string): FSWatcher | undefined {
@@ -77,7 +88,8 @@ export class Waker {
       });
       watcher.on('error', () => this.wake());
       return watcher;
-    } catch {
+    } catch (error) {
+      if (hasCode(error, ...NO_WATCHES_LEFT)) this.#noWatches(messageOf(error));
       return undefined; // no events here (no file, no watches left): the time alone has to do
     }
   }

@@ -59,6 +59,7 @@ export class WalFollower {
   readonly #index: WalIndexReader;
   readonly #file: FileProof;
   readonly #handover: Handover;
+  readonly #gauges: CaptureGauges;
   readonly pending: PendingPages;
   #pendingBytes = 0;
   #cursor: WalCursor = { salts: new Uint8Array(8), frames: 0, sums: undefined };
@@ -82,6 +83,7 @@ export class WalFollower {
     this.#path = path;
     this.#settings = settings;
     this.#listener = listener;
+    this.#gauges = gauges;
     try {
       this.#handles = new DatabaseHandles(path);
     } catch (error) {
@@ -317,6 +319,7 @@ export class WalFollower {
     this.letGo();
     const { barrier, checkpointer, reader } = this.#handles;
     if (!this.#handover.raiseBarrier()) throw new Hindered('the database is busy');
+    const since = performance.now();
     try {
       checkpointer.checkpoint('PASSIVE');
       reader.beginRead();
@@ -325,6 +328,7 @@ export class WalFollower {
       throw new Hindered('the WAL does not prove itself, and another reader keeps it from being checkpointed');
     } finally {
       barrier.end();
+      this.#gauges.addBarrier(performance.now() - since);
     }
   }
 
@@ -388,6 +392,7 @@ export class WalFollower {
   #syncIfMuch(): void {
     const { frames } = this.#cursor;
     const bytes = (frames - this.#syncedFrame) * frameSize(this.pageSize);
+    if (bytes <= LEFT_TO_SYNC.few) this.#syncFailure = undefined;
     if (bytes <= LEFT_TO_SYNC.few || bytes > LEFT_TO_SYNC.many || frames >= this.#settings.urgentFrames) return;
     this.#syncFailure = this.#handles.syncWal();
     if (this.#syncFailure === undefined) this.#syncedFrame = frames;
@@ -476,7 +481,9 @@ export class WalFollower {
     const { checkpointer } = this.#handles;
     if (this.walFileBytes <= WAL_HEADER_SIZE) return true;
     checkpointer.patience(TRUNCATE_PATIENCE_MS);
-    const { busy } = checkpointer.checkpoint('TRUNCATE');
+    const since = performance.now();
+    const { busy } = checkpointer.checkpoint('TRUNCATE'); // with the write lock
+    this.#gauges.addBarrier(performance.now() - since);
     checkpointer.patience(0);
     return !busy;
   }

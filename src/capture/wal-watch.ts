@@ -1,4 +1,5 @@
 import type { Logger } from '../base/log.ts';
+import { saltsEqual } from '../sqlite/wal.ts';
 import type { CaptureGauges } from './gauges.ts';
 import type { HandoverOutcome } from './handover.ts';
 import type { WalFollower } from './wal-follower.ts';
@@ -18,7 +19,9 @@ export class WalWatch {
   readonly #log: Logger;
   readonly #gauges: CaptureGauges;
   readonly #pagesDue: number;
+  /** When a handover was first tried that was not done, and of which WAL. */
   #unfinishedSinceMs: number | undefined;
+  #unfinishedSalts: Uint8Array | undefined;
   #mostBytes = 0;
   #isSaid = false;
 
@@ -30,7 +33,7 @@ export class WalWatch {
   }
 
   look(follower: Watched): void {
-    const { mxFrame, backfilled } = follower.head();
+    const { mxFrame, backfilled, salts } = follower.head();
     const bytes = follower.walFileBytes;
     this.#gauges.set('walFileBytes', bytes);
     this.#gauges.raise('walFileMostBytes', bytes);
@@ -38,17 +41,21 @@ export class WalWatch {
     this.#gauges.set('walCapturedBytes', follower.bytesTaken);
     this.#gauges.set('databaseBytes', follower.commit * follower.pageSize);
     this.#mostBytes = Math.max(this.#mostBytes, bytes);
+    // Somebody else's checkpoint let it begin anew.
+    if (this.#unfinishedSalts && !saltsEqual(salts, this.#unfinishedSalts)) this.#over();
   }
 
   /** A handover was tried. */
   tried(outcome: HandoverOutcome, follower: Watched): void {
     if (outcome === 'done') {
-      this.#done();
+      this.#gauges.add('handoversDone');
+      this.#over();
       return;
     }
     this.#gauges.add(outcome === 'blocked' ? 'handoversBlocked' : 'handoversBusy');
     const now = performance.now();
     this.#unfinishedSinceMs ??= now;
+    this.#unfinishedSalts ??= Uint8Array.from(follower.head().salts);
     const ms = Math.round(now - this.#unfinishedSinceMs);
     // What the disk does is said elsewhere.
     const isWrong = outcome === 'blocked' || (ms >= STUCK_MS && follower.checkpointFailure === undefined);
@@ -70,14 +77,14 @@ export class WalWatch {
     }
   }
 
-  #done(): void {
-    this.#gauges.add('handoversDone');
+  #over(): void {
     if (this.#isSaid && this.#unfinishedSinceMs !== undefined) {
       const ms = Math.round(performance.now() - this.#unfinishedSinceMs);
       this.#log.log('info', 'the WAL is checkpointed again', { bytes: this.#mostBytes, ms });
     }
     this.#isSaid = false;
     this.#unfinishedSinceMs = undefined;
+    this.#unfinishedSalts = undefined;
     this.#mostBytes = 0;
   }
 

@@ -1,7 +1,10 @@
-import { accessSync, constants } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 
-const SHELL = '/bin/sh';
+/**
+ * The shell that runs the launcher, when that started this process: there is one then, and it may be started. (Where that fails
+ * Node does not throw but aborts.)
+ */
+const { RIVULET_LAUNCHER_SHELL: SHELL } = process.env;
 
 /**
  * Ends this process at once, with this exit status. `process.exit` waits for V8's threads first, and one that compiles can
@@ -11,12 +14,6 @@ const SHELL = '/bin/sh';
 export function endProcess(status: number): never {
   // Node writes its compile cache at the end, which does not come.
   flushCompileCache();
-  try {
-    // Versions of Node that do not throw when the shell is missing abort.
-    accessSync(SHELL, constants.X_OK);
-    process.execve?.(SHELL, ['sh', '-c', `exit ${status}`], {});
-  } catch {
-    // There is the usual way.
-  }
+  if (SHELL) process.execve?.(SHELL, ['sh', '-c', `exit ${status}`], {});
   process.exit(status);
 }

@@ -45,7 +45,7 @@ export const replicate = defineCommand({
   maxPositionals: 2,
   async run({ flags, positionals }) {
     const logLevel = readLogLevel(flags['log-level']);
-    const { requireEngine } = await import('./engine.ts');
+    const { requireEngine } = await import('../sqlite/engine.ts');
     requireEngine();
     const config = withRestore(await readConfig(flags, positionals), flags);
     const exec = flags.exec || config.exec || undefined;

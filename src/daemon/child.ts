@@ -36,9 +36,14 @@ export class Child {
   }
 }
 
-/** Ours, without the compile cache that the launcher chose for Rivulet alone. */
+/** Ours, without what the launcher chose for Rivulet alone. */
 function childEnvironment(): NodeJS.ProcessEnv {
-  const { RIVULET_OWN_COMPILE_CACHE: own, NODE_COMPILE_CACHE: cache, ...environment } = process.env;
+  const {
+    RIVULET_OWN_COMPILE_CACHE: own,
+    NODE_COMPILE_CACHE: cache,
+    RIVULET_LAUNCHER_SHELL: _,
+    ...environment
+  } = process.env;
   return own === undefined && cache !== undefined ? { ...environment, NODE_COMPILE_CACHE: cache } : environment;
 }
 

@@ -54,6 +54,26 @@ describe('capturing a live database', () => {
     });
   }
 
+  test('by how much the WAL grows while the whole database is read is measured and said, and over soon', async (t) => {
+    const setup = await setUp(t);
+    await setup.app.run(`WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000)
+      INSERT INTO t(v) SELECT randomblob(60000) FROM c; PRAGMA wal_checkpoint(TRUNCATE)`);
+    const harness = new CaptureHarness(t, setup.path, { settings: { minCheckpointPages: 1 } });
+    const isRead = (): boolean => harness.messages.includes('read the whole database');
+    let seenBytes = 0;
+    while (!isRead()) {
+      await setup.app.run('UPDATE t SET v = randomblob(500) WHERE id < 20');
+      if (!isRead()) seenBytes = harness.gauges.get('walFileBytes');
+    }
+    assert.ok(seenBytes > 0, 'while it is read');
+    await harness.until(() => harness.gauges.get('comparisons') === 1, 'it is measured');
+    assert.ok(harness.gauges.get('comparisonWalMostBytes') > 0);
+    assert.ok(harness.messages.includes('the WAL grew while the database was read; it is checkpointed now'));
+    await harness.until(() => harness.gauges.get('walFramesWaiting') === 0, 'all of it is in the database');
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
   test('a transaction larger than the memory for pending pages becomes one file', async (t) => {
     const setup = await setUp(t);
     const harness = new CaptureHarness(t, setup.path);

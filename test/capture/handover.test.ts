@@ -160,6 +160,41 @@ test('a disk that does not take a sync ends no capture: the handover is tried ag
   assert.equal(follower.checkpointFailure, undefined);
 });
 
+test('a sync that failed is no failure any more once the WAL began anew', { skip: NO_PROC }, (t) => {
+  const setup = new Setup(t, { maxPendingBytes: 0 });
+  const { follower } = setup;
+  let isFull = true;
+  syncsOf(t, () => isFull);
+  setup.commit(9_000_000);
+  follower.move();
+  assert.match(follower.checkpointFailure ?? '', /ENOSPC/);
+  isFull = false;
+  assert.equal(follower.handOver(), 'done');
+  setup.commit(10_000);
+  follower.move();
+  assert.equal(follower.checkpointFailure, undefined);
+});
+
+test('every frame is read once, whatever moves and handovers there are', (t) => {
+  const setup = new Setup(t, { maxPendingBytes: 0 });
+  const { follower } = setup;
+  follower.handOver();
+  const before = follower.framesTaken;
+  let written = 0;
+  for (let generation = 0; generation < 5; generation++) {
+    for (let i = 0; i < 4; i++) {
+      setup.commit(20_000);
+      if (i % 2 === 0) follower.move();
+      follower.capture();
+      follower.capture();
+    }
+    written += follower.head().mxFrame;
+    assert.equal(follower.handOver(), 'done');
+  }
+  assert.ok(written > 100);
+  assert.equal(follower.framesTaken - before, written);
+});
+
 test('after a handover that met another checkpoint there is a pause', (t) => {
   let nowMs = 1000;
   t.mock.method(performance, 'now', () => nowMs);

@@ -17,7 +17,8 @@ function setUp(t: TestContext) {
   const clock = { ms: 5 };
   t.mock.method(performance, 'now', () => clock.ms);
   const follower = {
-    head: () => ({ mxFrame: follower.cursor.frames, backfilled: 0 }),
+    head: () => ({ mxFrame: follower.cursor.frames, backfilled: 0, salts: follower.salts }),
+    salts: Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0),
     cursor: { frames: 0 },
     walFileBytes: 0,
     checkpointFailure: undefined as string | undefined,
@@ -29,7 +30,11 @@ function setUp(t: TestContext) {
     watch.tried(outcome, follower as unknown as Parameters<WalWatch['tried']>[1]); // what it reads of one
     return said.splice(0);
   };
-  return { tried, follower, gauges };
+  const look = (): string[] => {
+    watch.look(follower as unknown as Parameters<WalWatch['look']>[0]);
+    return said.splice(0);
+  };
+  return { tried, look, follower, gauges };
 }
 
 const READER = 'warn a reader of the application keeps the WAL from being checkpointed: it grows';
@@ -59,6 +64,20 @@ for (const outcome of ['met', 'busy'] as const) {
     assert.equal(gauges.get('handoversBusy'), 6);
   });
 }
+
+test('a WAL that somebody else has let begin anew is a new one', (t) => {
+  const { tried, look, follower } = setUp(t);
+  assert.deepEqual(tried('busy', 500, 1000), []);
+  assert.deepEqual(look(), []);
+  follower.salts = Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0);
+  assert.deepEqual(look(), []);
+  assert.deepEqual(tried('busy', 12_000, 3_600_000), [], 'it did not hang for an hour');
+  assert.deepEqual(tried('busy', 50_000, 3_620_000), [`${STUCK} 20000`]);
+  assert.deepEqual(look(), []);
+  follower.salts = Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 0);
+  assert.deepEqual(look(), [`${OVER} 20000`]);
+  assert.deepEqual(look(), []);
+});
 
 test('what the disk does is not put down to a process that hangs', (t) => {
   const { tried, follower } = setUp(t);

@@ -20,7 +20,7 @@ function endWith(statement: string, timeout: number): { readonly status: number 
   return spawnSync(
     process.execPath,
     ['--disable-warning=ExperimentalWarning', `--concurrent-recompilation-delay=${COMPILES_FOR_MS}`, '-e', program],
-    { encoding: 'utf8', timeout, killSignal: 'SIGKILL' },
+    { encoding: 'utf8', timeout, killSignal: 'SIGKILL', env: { ...process.env, RIVULET_LAUNCHER_SHELL: '/bin/sh' } },
   );
 }
 

@@ -23,7 +23,7 @@ export function runCli(args: readonly string[], options: CliOptions = {}): Promi
   const { RIVULET_CONFIG, LITESTREAM_CONFIG, LOG_LEVEL, RIVULET_DEBUG, NO_COLOR, ...env } = process.env;
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...args], {
     cwd: options.cwd,
-    env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...env, ...options.env },
+    env: { NODE_COMPILE_CACHE: COMPILE_CACHE, RIVULET_LAUNCHER_SHELL: '/bin/sh', ...env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: TIMEOUT_MS,
   });

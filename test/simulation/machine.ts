@@ -59,6 +59,8 @@ export class Machine {
   failsCheckpoints = false;
   /** So many checkpoints of the replicator meet one of somebody else's, which is under way. */
   othersCheckpoint = 0;
+  /** How often one did, and how often the WAL was synced beside a checkpoint. */
+  readonly counts = { 'a checkpoint meets another': 0, 'the WAL is synced': 0, 'a sync fails': 0 };
   /** How often something was refused for want of room. */
   refusals = 0;
   /** Runs between any two steps of the replicator. */
@@ -201,7 +203,7 @@ export class Machine {
       this.#replace(name, (original) => (...args) => {
         this.#step();
         if (this.#needsRoom(name, args)) this.#takeRoom(name, args, original);
-        if (name === 'fdatasyncSync' && this.failsCheckpoints) this.#failSync(args[0] as unknown as number);
+        if (name === 'fdatasyncSync') this.#syncDatabase(args[0] as unknown as number);
         // What a sync makes durable is in the books; the disk below need not be kept waiting.
         const result = isSync(name) && this.#inApplication === 0 ? undefined : original(...args);
         if (this.#inApplication === 0) this.#note(name, args, result);
@@ -320,6 +322,7 @@ export class Machine {
       machine.#step(this.sourceSQL);
       if (isCheckpoint && machine.othersCheckpoint > 0) {
         machine.othersCheckpoint--;
+        machine.counts['a checkpoint meets another']++;
         return { busy: 1, log: -1, checkpointed: -1 };
       }
       if (isCheckpoint && machine.failsCheckpoints) machine.#failCheckpoint();
@@ -332,10 +335,13 @@ export class Machine {
   }
 
   /** A sync of the database or of its WAL, beside a checkpoint. */
-  #failSync(fd: number): void {
-    const path = this.#descriptors.get(fd)?.path;
-    if (this.#inApplication > 0 || this.#isOurs(path) || this.#random() < 0.3) return;
+  #syncDatabase(fd: number): void {
+    const path = this.#descriptors.get(fd)?.path ?? '';
+    if (this.#inApplication > 0 || dirname(path).startsWith(this.#folder)) return;
+    if (path.endsWith('-wal')) this.counts['the WAL is synced']++;
+    if (!this.failsCheckpoints || this.#random() < 0.3) return;
     this.refusals++;
+    this.counts['a sync fails']++;
     const code = this.#random() < 0.5 ? 'ENOSPC' : 'EIO';
     throw Object.assign(new Error(`${code}: the disk is full, or fails, fdatasync`), { code, syscall: 'fdatasync' });
   }

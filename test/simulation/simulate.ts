@@ -60,6 +60,7 @@ for (const seed of [0, ...Array.from({ length: count }, (_, i) => first + i)]) {
   // One seed that finds a mistake is enough.
   if (failed > 0 && values.mutation !== undefined) break;
 }
+Object.assign(total, machine.counts);
 machine.asApplication(() => rmSync(root, { recursive: true, force: true }));
 process.stdout.write(`${JSON.stringify(total)}\n${failed === 0 ? `all ${count} seeds held` : `${failed} failed`}\n`);
 process.exit(failed > 0 ? 1 : 0);

@@ -11,6 +11,25 @@ import { MUTATIONS } from './mutations.ts';
 const SIMULATE = fileURLToPath(new URL('simulate.ts', import.meta.url));
 const SEEDS = 240;
 const PROCESSES = 2;
+/** What must happen in each part, or it proves less than it seems to. */
+const MUST_HAPPEN = [
+  'application acts between two steps',
+  'application restarts the WAL while nobody looks',
+  'application changes the page size',
+  'application works with a rollback journal while nobody looks',
+  'a transaction across two files, attached to another',
+  'the WAL is larger than the database',
+  'incremental_vacuum shrinks the database',
+  'database is replaced between two steps',
+  'replicator died',
+  'power is lost',
+  'power loss takes frames that were captured',
+  'suspended for want of room',
+  'disk fails checkpoints',
+  'a checkpoint meets another',
+  'the WAL is synced',
+  'a sync fails',
+];
 /** Seeds that may be needed to find a mistake; most are found by the first ten. */
 const SEEDS_FOR_A_MISTAKE = 300;
 
@@ -34,6 +53,11 @@ describe('a machine, an application and a store that do their worst', { concurre
       const { status, output } = await simulate('--first', String(first), '--seeds', String(SEEDS / PROCESSES));
       assert.equal(status, 0, output);
       t.diagnostic(output.trim());
+      const counts: Record<string, number> = JSON.parse(/^\{.*\}$/m.exec(output)?.[0] ?? '{}');
+      assert.deepEqual(
+        MUST_HAPPEN.filter((what) => !counts[what]),
+        [],
+      );
     });
   }
 });

@@ -666,6 +666,7 @@ export class World {
       if (this.#replication) break;
     }
     this.#expectFreeWal();
+    this.#expectNewest('what is stored while the application is quiet');
     await this.#stop();
     if (this.#broken) throw this.#broken;
     this.#expectNewest('what is stored when the application is quiet');

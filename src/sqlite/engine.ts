@@ -23,6 +23,11 @@ export function requireEngine(versions: EngineVersions = process.versions): void
   });
 }
 
+/** The same of the SQLite that is really in use, by its own word: a Node can be built with one that comes from elsewhere. */
+export function requireSqlite(version: unknown): void {
+  requireEngine({ node: process.versions.node, sqlite: String(version) });
+}
+
 function numbers(version: string): number[] {
   return version.split(/[.-]/, 3).map((part) => Number.parseInt(part, 10) || 0);
 }
