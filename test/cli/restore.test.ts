@@ -203,7 +203,8 @@ const LIST_MODULES = `data:text/javascript,${encodeURIComponent(`
 test('-if-db-not-exists has an answer for a database that is there before anything heavy is loaded', async (t) => {
   const cwd = tempFolder(t);
   writeFileSync(join(cwd, 'app.db'), 'there');
-  const env = { NODE_OPTIONS: `--import ${LIST_MODULES}` };
+  // The list comes at Node's own end.
+  const env = { NODE_OPTIONS: `--import ${LIST_MODULES}`, RIVULET_LAUNCHER_SHELL: '' };
   const { status, stderr } = await runCli(['restore', '-if-db-not-exists', 'app.db'], { cwd, env });
   assert.equal(status, 0, stderr);
   const loaded = /LOADED (.*)$/.exec(stderr)?.[1]?.split(' ') ?? [];

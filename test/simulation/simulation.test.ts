@@ -31,7 +31,7 @@ const MUST_HAPPEN = [
   'a sync fails',
 ];
 /** Seeds that may be needed to find a mistake; most are found by the first ten. */
-const SEEDS_FOR_A_MISTAKE = 300;
+const SEEDS_FOR_A_MISTAKE = 450;
 
 async function simulate(...args: readonly string[]): Promise<{ status: number | null; output: string }> {
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', SIMULATE, ...args], {

@@ -137,7 +137,7 @@ export class World {
     else if (dice < 0.92) await this.#losePower();
     else if (dice < 0.93) this.#applicationDies();
     else if (dice < 0.935) this.#replaceDatabase();
-    else if (dice < 0.95) this.#applicationActsWhileNobodyLooks();
+    else if (dice < 0.95) await this.#applicationActsWhileNobodyLooks();
     else if (dice < 0.96) await this.#rollbackJournalWhileNobodyLooks();
     else if (dice < 0.97) await this.#applicationRests();
     else if (dice < 0.975) await this.#diskStaysFull();
@@ -229,17 +229,25 @@ export class World {
   }
 
   /** The case that an intact last frame proves nothing: updates, RESTART, and one small commit. */
-  #applicationActsWhileNobodyLooks(): void {
-    if (this.#replication) this.#killReplicator();
+  async #applicationActsWhileNobodyLooks(): Promise<void> {
+    // The replicator stands in the middle of the WAL.
+    for (let i = 0; i < 6; i++) this.#asUsual(() => this.#application.tinyCommit());
+    this.#tellWatchers();
+    await this.#time.advance(QUIET_MS - 50);
+    await this.#afterwards();
+    this.#killReplicator();
+    if (this.#replication) await this.#bury('died');
     this.#machine.asApplication(() => {
+      for (let i = 0; i < 5; i++) this.#application.act();
       // Nothing of its own stands in the way.
       this.#application.endTransactions('COMMIT');
       this.#application.stopReading();
-      for (let i = 0; i < 5; i++) this.#application.tinyCommit();
       this.#application.checkpoint('RESTART');
       this.#application.tinyCommit();
     });
     this.#say('application restarts the WAL while nobody looks');
+    // Before much else is written over the frame at which the replicator stood.
+    if (this.#random() < 0.5) await this.#start();
   }
 
   /** The replicator is stopped, or killed, and the application leaves the WAL, and perhaps comes back to it. */
