@@ -17,6 +17,8 @@ const MOST_STARTS = 2;
 const SYNC_INTERVAL_SECONDS = 1;
 const MOST_AGAIN_BYTES = 500_000;
 const MOST_IDLE_SECONDS = 0.05;
+/** Pages of 4 KiB and their frame headers. */
+const MOST_WAL_BYTES = 121_359 * 4120;
 
 /** The goals that these results speak about. */
 export function goalsOf(results: Results): Record<string, Goal> {
@@ -121,6 +123,11 @@ function waitGoals(result: Result | undefined): Record<string, Goal> {
     add('longest', 'longest wait no worse than beside Litestream', rivulet.mostMs, litestream?.mostMs);
     const cpu = 'at most half of Litestream’s CPU for a MB of WAL';
     add('CPU', cpu, rivulet.cpuMsPerMb, litestream?.cpuMsPerMb, 0.5);
+    goals[`waits ${pace} WAL`] = {
+      goal: `commits ${pace}: the WAL stays under the default of truncate-page-n`,
+      measured: `${(rivulet.walMostBytes / 1e6).toFixed(0)} of ${(MOST_WAL_BYTES / 1e6).toFixed(0)} MB`,
+      met: rivulet.walMostBytes < MOST_WAL_BYTES,
+    };
   }
   return goals;
 }

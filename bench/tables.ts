@@ -161,14 +161,15 @@ function idleRows(by: IdleResult): string[][] {
 function waitRows(by: WaitsResult, setting: Setting): string[][] {
   const ms = (value: number): string => `${value.toFixed(2)} ms`;
   const rows = Object.entries(by).flatMap(([pace, figures]) =>
-    Object.entries(figures).map(([name, { medianMs, p99Ms, mostMs, commitsPerSecond, cpuMsPerMb }]) => [
+    Object.entries(figures).map(([name, { medianMs, p99Ms, mostMs, commitsPerSecond, cpuMsPerMb, walMostBytes }]) => [
       `${pace}, ${label(name, setting)}`,
       ...[medianMs, p99Ms, mostMs].map(ms),
       commitsPerSecond.toFixed(0),
       cpuMsPerMb === undefined ? '-' : ms(cpuMsPerMb),
+      `${(walMostBytes / 1e6).toFixed(0)} MB`,
     ]),
   );
-  return [['', 'p50', 'p99', 'longest', 'rate', 'CPU for a MB of WAL'], ...rows];
+  return [['', 'p50', 'p99', 'longest', 'rate', 'CPU for a MB of WAL', 'largest WAL'], ...rows];
 }
 
 function checkpointRows(by: CheckpointsResult, setting: Setting): string[][] {

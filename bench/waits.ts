@@ -32,6 +32,8 @@ export interface WaitFigures {
   readonly commitsPerSecond: number;
   /** Of the tool, until everything is stored, for each MB that the application wrote to its WAL, ms. */
   readonly cpuMsPerMb: number | undefined;
+  /** The largest that the WAL file was in any run. */
+  readonly walMostBytes: number;
 }
 
 /** What the application tells. */
@@ -45,6 +47,7 @@ export interface Told {
 interface Run extends Told {
   /** Of the tool. */
   readonly cpuSeconds: number | undefined;
+  readonly walMostBytes: number;
 }
 
 /** Lets an application commit beside each of the tools in turn, and alone (undefined). */
@@ -75,6 +78,7 @@ function middleOf(runs: readonly Run[], commits: number, walMb: number): WaitFig
     mostMs: middle(({ mostMs }) => mostMs),
     commitsPerSecond: commits / middle(({ seconds }) => seconds),
     cpuMsPerMb: cpuSeconds.length > 0 ? (1000 * median(cpuSeconds)) / walMb : undefined,
+    walMostBytes: Math.max(...runs.map(({ walMostBytes }) => walMostBytes)),
   };
 }
 
@@ -97,8 +101,8 @@ async function walBytesACommit(place: Workplace, original: string): Promise<numb
 
 async function once(tool: Tool | undefined, place: Workplace, original: string, { warmUp, pace }: Work): Promise<Run> {
   const orders = { warmUp: JSON.stringify(warmUp), order: JSON.stringify(pace) };
-  const { told, cpuSeconds } = await workBeside(tool, place, original, beginWriter, orders);
-  return { ...told, cpuSeconds };
+  const { told, ...others } = await workBeside(tool, place, original, beginWriter, orders);
+  return { ...told, ...others };
 }
 
 function beginWriter(databasePath: string): Promise<WriterProcess<Told>> {

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LineProcess } from '../scripts/quickstart/child-process.ts';
@@ -9,6 +9,8 @@ import type { Tool } from './tools.ts';
 const LIMIT_MS = 120_000;
 /** Longer than any tool waits before it stores what it has. */
 const SETTLE_MS = 2500;
+/** Between two looks at the size of the WAL. */
+const LOOK_MS = 20;
 
 /**
  * An application in a process of its own: it says a line once it has the database open, works whenever a line comes on its
@@ -53,7 +55,7 @@ export async function workBeside<Told>(
   original: string,
   begin: (databasePath: string) => Promise<WriterProcess<Told>>,
   { warmUp, order }: { readonly warmUp?: string; readonly order?: string } = {},
-): Promise<{ readonly told: Told; readonly cpuSeconds: number | undefined }> {
+): Promise<{ readonly told: Told; readonly cpuSeconds: number | undefined; readonly walMostBytes: number }> {
   place.reset(original);
   const writer = await begin(place.databasePath);
   const replicator =
@@ -64,13 +66,31 @@ export async function workBeside<Told>(
     await sleep(SETTLE_MS);
     if (warmUp !== undefined) await writer.work(warmUp);
     const before = cpuSeconds();
+    using wal = new SizeWatch(`${place.databasePath}-wal`);
     const told = await writer.work(order);
     await sleep(SETTLE_MS);
     const after = cpuSeconds();
-    return { told, cpuSeconds: before === undefined || after === undefined ? undefined : after - before };
+    const spent = before === undefined || after === undefined ? undefined : after - before;
+    return { told, cpuSeconds: spent, walMostBytes: wal.mostBytes };
   } finally {
     await Promise.all([writer.end(), replicator?.kill()]);
     place.clear();
+  }
+}
+
+/** The most bytes that a file had, as far as looking now and then can tell. */
+class SizeWatch implements Disposable {
+  readonly #timer: NodeJS.Timeout;
+  mostBytes = 0;
+
+  constructor(path: string) {
+    this.#timer = setInterval(() => {
+      this.mostBytes = Math.max(this.mostBytes, statSync(path, { throwIfNoEntry: false })?.size ?? 0);
+    }, LOOK_MS);
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
   }
 }
 
