@@ -44,6 +44,7 @@ const OPENS_FILES: readonly Permission[] = [
   { place: 'daemon/', why: 'watches directories, owns the control socket' },
   { place: 'replica/local-state.ts', why: 'the state beside a database, never the database itself' },
   { place: 'capture/l0-writer.ts', why: 'LTX files that wait for their upload, never the database itself' },
+  { place: 'capture/spool.ts', why: 'the same files' },
   { place: 'restore/', why: 'writes a database that nobody has open yet, under a temporary name' },
 ];
 

@@ -6,7 +6,7 @@ import type { Txid } from '../base/types.ts';
 import { CaptureGauges } from './gauges.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import { type Report, type Request, receiveError, receiveState } from './messages.ts';
-import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
+import type { CaptureListener, CaptureSettings, GivenUp, StartingPoint } from './options.ts';
 
 /** A capture that runs in the capture thread. */
 export interface CaptureHandle {
@@ -15,6 +15,8 @@ export interface CaptureHandle {
   sync(): Promise<Txid | undefined>;
   /** Says that a spooled file is in the store. */
   stored(file: SpooledFile): void;
+  /** Gives up what was told of and is not stored; the listener hears when that is done. */
+  giveUp(what: GivenUp): void;
   /** Rejects when the capture ends by itself: it cannot go on, whatever is tried. */
   readonly ended: Promise<void>;
   /**
@@ -73,6 +75,7 @@ export class CaptureThread {
       gauges,
       sync: () => this.#sync(id, entry),
       stored: (file) => this.#send({ kind: 'stored', id, file }),
+      giveUp: (what) => this.#send({ kind: 'give-up', id, what }),
       ended: entry.stopped.promise,
       stop: (hasRoom = false) => {
         this.#send({ kind: 'stop', id, hasRoom });
@@ -125,6 +128,12 @@ export class CaptureThread {
         break;
       case 'progress':
         entry.listener.progress(message.doneBytes, message.totalBytes);
+        break;
+      case 'starved':
+        entry.listener.starved();
+        break;
+      case 'gave-up':
+        entry.listener.gaveUp();
         break;
       case 'synced':
         this.#take(entry, message.ticket)?.resolve(message.txid);

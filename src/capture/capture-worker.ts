@@ -6,6 +6,7 @@ import type { LogFields, Logger, LogLevel } from '../base/log.ts';
 import { endSpareThread, startSpareThread } from '../ltx/encode-pool.ts';
 import { DatabaseCapture } from './database-capture.ts';
 import { asDatabaseError } from './database-error.ts';
+import type { Disks } from './disk-share.ts';
 import { CaptureGauges } from './gauges.ts';
 import { type Report, type Request, sendError, sendState } from './messages.ts';
 import type { CaptureListener } from './options.ts';
@@ -19,6 +20,7 @@ joinRegister(register);
 if (expectsImage && availableParallelism() > 1) startSpareThread();
 
 const captures = new Map<number, DatabaseCapture>();
+const disks: Disks = new Map();
 const report = (message: Report): void => port.postMessage(message);
 
 function loggerOf(id: number, base: LogFields = {}): Logger {
@@ -37,6 +39,8 @@ function listenerOf(id: number): CaptureListener {
       report({ kind: 'spooled', id, file });
     },
     progress: (doneBytes, totalBytes) => report({ kind: 'progress', id, doneBytes, totalBytes }),
+    starved: () => report({ kind: 'starved', id }),
+    gaveUp: () => report({ kind: 'gave-up', id }),
   };
 }
 
@@ -45,7 +49,7 @@ function open(request: Extract<Request, { kind: 'open' }>): void {
   const listener = listenerOf(id);
   let capture: DatabaseCapture;
   try {
-    capture = new DatabaseCapture(settings, start, listener, loggerOf(id), new CaptureGauges(request.gauges));
+    capture = new DatabaseCapture(settings, start, listener, loggerOf(id), new CaptureGauges(request.gauges), disks);
   } catch (cause) {
     const error = asDatabaseError(cause, settings);
     listener.state({ kind: 'failed', error });
@@ -78,6 +82,9 @@ port.on('message', (request: Request) => {
       break;
     case 'stored':
       capture?.stored(request.file);
+      break;
+    case 'give-up':
+      capture?.giveUp(request.what);
       break;
     case 'stop':
       capture?.stop(request.hasRoom);

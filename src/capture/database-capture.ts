@@ -2,11 +2,13 @@ import { Backoff } from '../base/async.ts';
 import { claimDatabase, type FileIdentity, identify, releaseDatabase } from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { formatTxid, type Txid } from '../base/types.ts';
+import { formatTxid, type Txid, txid } from '../base/types.ts';
+import { setSpoolAside } from '../replica/local-state.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
 import type { WalIndexHead } from '../sqlite/wal-index.ts';
 import { asDatabaseError } from './database-error.ts';
+import { DiskShare, type Disks } from './disk-share.ts';
 import { CaptureGauges } from './gauges.ts';
 import { HandoverSchedule } from './handover-schedule.ts';
 import { inspectDatabase } from './inspect.ts';
@@ -14,7 +16,7 @@ import { Discontinuity, Hindered, NotReady, Replaced } from './interruptions.ts'
 import { L0Maker } from './l0-maker.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import { Lookout } from './lookout.ts';
-import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
+import type { CaptureListener, CaptureSettings, GivenUp, StartingPoint } from './options.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
 import { WalFollower } from './wal-follower.ts';
 import type { WalReader } from './wal-reader.ts';
@@ -26,10 +28,14 @@ const CUT_AT = 0.95;
 const GATHER_MS = 1000;
 /** Pauses between tries after an error. */
 const RETRY_MS = { first: 500, most: 60_000 } as const;
+/** Pauses between tries to make files again, after some were given up. */
+const ROOM_RETRY_MS = { first: 5000, most: 60_000 } as const;
 /** Pause when somebody had a lock that is needed. */
 const BUSY_MS = 50;
 /** Nothing can be captured any more, and trying again would not help. */
 const OVERWRITTEN = 'DATABASE_OVERWRITTEN';
+/** Why capture is suspended where its files take too much of what the database needs. */
+const NEARLY_FULL = 'the disk of the database is nearly full';
 /** Longest wait for the lock that switches a database to WAL mode; it is tried again. */
 const SWITCH_PATIENCE_MS = 50;
 
@@ -60,6 +66,10 @@ export class DatabaseCapture {
   #stopping = false;
   #hasRoom = false;
   #suspended: string | undefined;
+  readonly #share: DiskShare;
+  readonly #roomRetry = new Backoff(ROOM_RETRY_MS.first, ROOM_RETRY_MS.most);
+  #resumeAtMs = Number.NEGATIVE_INFINITY;
+  #toGiveUp: GivenUp | undefined;
   #lastCheckMs = Number.NEGATIVE_INFINITY;
   #checkpointFailure: string | undefined;
 
@@ -69,6 +79,7 @@ export class DatabaseCapture {
     listener: CaptureListener,
     log: Logger,
     gauges = new CaptureGauges(),
+    disks: Disks = new Map(),
   ) {
     this.#gauges = gauges;
     this.#settings = settings;
@@ -77,7 +88,8 @@ export class DatabaseCapture {
     this.#schedule = new HandoverSchedule(settings);
     this.#lookout = new Lookout(settings, this.#schedule, log);
     this.#walWatch = new WalWatch(log, gauges, settings.minCheckpointPages);
-    this.#maker = new L0Maker(settings, start, listener, log);
+    this.#share = new DiskShare(disks, settings.metaPath, () => this.#listener.starved());
+    this.#maker = new L0Maker(settings, start, listener, log, this.#share);
   }
 
   /** Runs until {@link stop}; the last commits are then in the spool. Throws when they could not be put there. */
@@ -107,7 +119,14 @@ export class DatabaseCapture {
   /** Says that a file is in the store: its room in the spool is given back. */
   stored(file: SpooledFile): void {
     this.#maker.stored(file);
+    this.#roomRetry.reset();
     if (this.#suspended !== undefined || this.#settings.syncIntervalMs < GATHER_MS) this.#lookout.wake();
+  }
+
+  /** Gives up what was told of and is not stored; the listener hears when that is done. */
+  giveUp(what: GivenUp): void {
+    this.#toGiveUp = what;
+    this.#lookout.wake();
   }
 
   /** `hasRoom`: the store takes files, so the last commits may go into the spool although it is past its cap. */
@@ -119,6 +138,7 @@ export class DatabaseCapture {
 
   async #attempt(): Promise<void> {
     try {
+      this.#giveUpIfAsked();
       const follower = this.#follower ?? (await this.#attach());
       await this.#look(follower);
       this.#retry.reset();
@@ -145,7 +165,7 @@ export class DatabaseCapture {
         throw error;
       }
       if (hasCode(error, ...DISK_FULL_CODES)) {
-        this.#suspend(`no room for local files: ${messageOf(error)}`);
+        this.#suspend(`no room for local files: ${messageOf(error)}`, hasCode(error, 'EDQUOT'));
       } else {
         this.#detach();
         this.#listener.state({ kind: 'failed', error: told });
@@ -165,6 +185,7 @@ export class DatabaseCapture {
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
     try {
       this.#identity = claimDatabase(path);
+      this.#share.join(this.#identity.device);
       this.#lookout.attach(this.#identity);
       return await this.#follow(this.#identity, found.pageSize);
     } catch (error) {
@@ -288,6 +309,7 @@ export class DatabaseCapture {
     }
     const { maxSpoolBytes } = this.#settings;
     if (this.#maker.unstoredBytes > maxSpoolBytes) this.#suspend(`more than ${maxSpoolBytes} bytes wait for the store`);
+    else if (this.#share.isUsedUp()) this.#suspend(NEARLY_FULL);
   }
 
   #checkStillThere(follower: WalFollower): void {
@@ -378,18 +400,22 @@ export class DatabaseCapture {
 
   // ---- Doing without room ----
 
-  /** Stops writing L0 files, for the database's sake: its WAL and its disk come first. */
-  #suspend(reason: string): void {
-    if (this.#suspended === undefined) this.#log.log('error', 'capture suspended', { reason, db: this.#settings.path });
+  /** Stops writing L0 files, for the database's sake: its WAL and its disk come first. `isFull`: whatever the disk says. */
+  #suspend(reason: string, isFull = false): void {
+    if (this.#suspended !== reason) {
+      const next = `see that the store takes files, and that ${this.#settings.metaPath} has room (or put meta-path on another disk)`;
+      this.#log.log('error', 'capture suspended', { reason, db: this.#settings.path, next });
+    }
     this.#suspended = reason;
     this.#follower?.letGo();
     this.#listener.state({ kind: 'suspended', reason });
-    this.#makeRoom();
+    this.#makeRoom(isFull);
   }
 
   /** Gives back our own room, and keeps the WAL from growing as far as that goes: a disk that is full for us can be full for it, too. */
-  #makeRoom(): void {
+  #makeRoom(isFull = false): void {
     this.#maker.dropStored();
+    this.#share.relieve(isFull);
     try {
       const head = this.#follower?.head();
       if (head && head.mxFrame - head.backfilled >= this.#settings.minCheckpointPages) this.#follower?.backfill();
@@ -398,9 +424,37 @@ export class DatabaseCapture {
     }
   }
 
+  #giveUpIfAsked(): void {
+    const what = this.#toGiveUp;
+    if (!what) return;
+    this.#toGiveUp = undefined;
+    const { path, metaPath } = this.#settings;
+    // Where the database is gone, they are all there is of their commits.
+    const folder = identify(path) ? undefined : setSpoolAside(metaPath, what.from - 1n);
+    const { files, bytes } = this.#maker.giveUp(what);
+    this.#listener.gaveUp();
+    if (files === 0) return;
+    this.#log.log('warn', 'gave up files that were not stored', {
+      files,
+      bytes,
+      from: formatTxid(txid(what.from)),
+      kept: folder ?? 'their commits are in the database; what differs is stored once there is room',
+    });
+    if (!this.#follower) return;
+    this.#suspend('files that were not stored were given up');
+    this.#resumeAtMs = performance.now() + this.#roomRetry.next();
+  }
+
+  /** Whether files may be made again. Who waits for that has it tried at once. */
+  get #hasRoomAgain(): boolean {
+    if (this.#hasRoom) return true;
+    if (this.#maker.unstoredBytes > this.#settings.maxSpoolBytes / 2 || !this.#share.mayResume) return false;
+    return this.#waiters.length > 0 || performance.now() >= this.#resumeAtMs;
+  }
+
   /** Compares and goes on, once there is room again; false while there is not. */
   async #resume(follower: WalFollower, reason: string): Promise<boolean> {
-    if (!this.#hasRoom && this.#maker.unstoredBytes > this.#settings.maxSpoolBytes / 2) {
+    if (!this.#hasRoomAgain) {
       this.#makeRoom();
       const error = new RivuletError({ code: 'CAPTURE_SUSPENDED', message: `capture is suspended: ${reason}` });
       for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
@@ -438,6 +492,7 @@ export class DatabaseCapture {
   /** The last look: whatever was committed until now goes into the spool, a first image or a comparison included. */
   async #finalCapture(): Promise<void> {
     try {
+      this.#giveUpIfAsked();
       const follower = await this.#attachForTheLast();
       if (this.#suspended !== undefined && !(await this.#resume(follower, this.#suspended))) {
         throw new RivuletError({ code: 'CAPTURE_SUSPENDED', message: `capture is suspended: ${this.#suspended}` });

@@ -1,9 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { messageOf, RivuletError } from '../base/errors.ts';
+import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { formatTxid, txid } from '../base/types.ts';
+import { formatTxid, type Txid, txid } from '../base/types.ts';
 import { kernel } from '../kernel/kernel.ts';
-import type { WalRange } from '../ltx/format.ts';
+import { imagePageCount, type WalRange } from '../ltx/format.ts';
+import { LtxError } from '../ltx/ltx-error.ts';
 import { batchCapacity, type PageBatch } from '../ltx/page-batch.ts';
 import type { EncodedPages } from '../ltx/page-encoder.ts';
 import {
@@ -16,9 +17,11 @@ import {
 import { type HashChanges, PageHashes } from '../replica/page-hashes.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
 import { WAL_HEADER_SIZE } from '../sqlite/wal.ts';
-import { cappedBytes, type L0Kind, L0Writer, prepareSpool, removeSpooled, type SpooledFile } from './l0-writer.ts';
-import type { CaptureListener, CaptureSettings, StartingPoint } from './options.ts';
+import { type DiskShare, noRoom } from './disk-share.ts';
+import { cappedBytes, type L0Kind, L0Writer, type SpooledFile } from './l0-writer.ts';
+import type { CaptureListener, CaptureSettings, GivenUp, StartingPoint, StoredBase } from './options.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
+import { type InSpool, prepareSpool, removeSpooled, visitPages } from './spool.ts';
 import type { WalFollower } from './wal-follower.ts';
 import type { WalReader } from './wal-reader.ts';
 
@@ -45,8 +48,9 @@ export class L0Maker {
   readonly #journal: StateJournal;
   readonly #listener: Pick<CaptureListener, 'spooled' | 'progress'>;
   readonly #log: Logger;
+  readonly #share: DiskShare;
   /** Files in the spool, oldest first. */
-  readonly #inSpool: { readonly txid: bigint; readonly path: string }[];
+  readonly #inSpool: InSpool[];
   #hashes: PageHashes;
   #position: LocalPosition | undefined;
   #unstoredBytes: number;
@@ -55,6 +59,7 @@ export class L0Maker {
   #storedTxid: bigint;
   /** The newest file that was made since the start. */
   #madeTxid = 0n;
+  #hasGivenUp = false;
   #lastMs = 0;
 
   constructor(
@@ -62,8 +67,10 @@ export class L0Maker {
     start: StartingPoint,
     listener: Pick<CaptureListener, 'spooled' | 'progress'>,
     log: Logger,
+    share: DiskShare,
   ) {
     this.#settings = settings;
+    this.#share = share;
     this.#listener = listener;
     this.#log = log;
     this.#spoolPath = spoolPathFor(settings.metaPath);
@@ -72,10 +79,9 @@ export class L0Maker {
     this.#hashes = start.position ? loadHashes(settings.metaPath, start.position) : new PageHashes(settings.metaPath);
     this.#unstoredBytes = start.spooledBytes;
     this.#lacksSnapshot = start.needsImage ?? false;
-    // The first image counts nothing in the cap, so that it may wait there cannot be seen. With any other nothing does.
-    const { position, spooledBytes } = start;
-    this.#storedTxid = position && position.txid > 1n && spooledBytes === 0 ? position.txid : 0n;
+    this.#storedTxid = start.storedTxid;
     this.#inSpool = prepareSpool(this.#spoolPath, start.position?.txid ?? 0n);
+    this.#holdShare();
   }
 
   /** What the replica has once the spool is stored; undefined before the first image. */
@@ -121,6 +127,7 @@ export class L0Maker {
       removeSpooled(oldest.path);
       this.#inSpool.shift();
     }
+    this.#holdShare();
   }
 
   /** Gives back what room can be given: stored files that only serve the next start as a proof. */
@@ -131,7 +138,77 @@ export class L0Maker {
     }
   }
 
+  /**
+   * Gives up files that are not known to be stored. What they changed counts as unknown from now on, so that the next comparison
+   * stores it, whether or not one of them comes to light in the store.
+   */
+  giveUp({ from, base }: GivenUp): { readonly files: number; readonly bytes: number } {
+    const given = this.#inSpool.filter(({ txid }) => txid >= from);
+    let hasImage = false;
+    for (const { path } of given) hasImage = this.#forgetPagesOf(path) || hasImage;
+    // A comparison that finds nothing would store nothing.
+    if (this.#hashes.pageCount > 0) this.#hashes.set(1, 0n);
+    if (base.txid === 0n) this.#hashes.resize(0);
+    for (const { path } of given) removeSpooled(path);
+    this.#inSpool.splice(this.#inSpool.length - given.length);
+    this.#unstoredBytes = 0;
+    this.#storedTxid = base.txid;
+    this.#madeTxid = base.txid;
+    this.#lacksSnapshot ||= base.lacksSnapshot || hasImage;
+    this.#hasGivenUp = true;
+    this.#holdShare();
+    this.#goBackTo(base);
+    return { files: given.length, bytes: given.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
+  }
+
+  /** Makes the hashes of the pages in a file unknown; true when it is an image, or may be one. */
+  #forgetPagesOf(path: string): boolean {
+    const hashes = this.#hashes;
+    let count = 0;
+    try {
+      const { commit, pageSize } = visitPages(path, (pgno) => {
+        count++;
+        if (pgno <= hashes.pageCount) hashes.set(pgno, 0n);
+      });
+      return count === imagePageCount(commit, pageSize);
+    } catch (error) {
+      if (!(error instanceof LtxError) && !hasCode(error, 'ENOENT')) throw error;
+      hashes.resize(0);
+      return true;
+    }
+  }
+
+  /** Until the next file is made, a start that finds the state before this one reads the replica, as files are missing. */
+  #goBackTo(base: StoredBase): void {
+    const position = this.#position;
+    this.#position = undefined;
+    this.#journal.interrupt();
+    if (!position || base.txid === 0n) return;
+    this.#position = {
+      ...position,
+      txid: txid(base.txid),
+      fileChecksum: base.fileChecksum,
+      pageCount: this.#hashes.pageCount,
+      imageTxid: imageUpTo(position, base),
+      wal: undefined,
+    };
+    // Of what size the pages were before an image, nobody knows here: that a start has to read.
+    if (this.#lacksSnapshot) return;
+    try {
+      this.#journal.fold(this.#position, this.#hashes);
+    } catch (error) {
+      this.#log.log('warn', 'the local state was not saved', { error: messageOf(error), txid: formatTxid(base.txid) });
+    }
+  }
+
+  #holdShare(): void {
+    let bytes = 0;
+    for (const { txid, sizeBytes } of this.#inSpool) if (txid > this.#storedTxid) bytes += sizeBytes;
+    this.#share.hold(bytes);
+  }
+
   close(): void {
+    this.#share.leave();
     this.#journal.close();
     this.#hashes[Symbol.dispose]();
   }
@@ -228,6 +305,7 @@ export class L0Maker {
       const kept = image ? dropLockPage(batch, count) : this.#keepDifferent(batch, first, count, next);
       if (kept > 0) writer.add(kept);
       stored += kept;
+      if (kept > 0 && this.#share.isUsedUp(writer.sizeBytes)) throw noRoom();
       sinceTurn += count * pageSize;
       if (sinceTurn < TURN_BYTES) continue;
       sinceTurn = 0;
@@ -245,7 +323,7 @@ export class L0Maker {
     }
     const file = writer.finish(() => next.databaseChecksum);
     // Without a place in the WAL, all that is known of the replica came from itself.
-    const isFirstMeeting = kind === 'diff' && this.#position?.wal === undefined;
+    const isFirstMeeting = kind === 'diff' && this.#position?.wal === undefined && !this.#hasGivenUp;
     if (isFirstMeeting && stored >= MOST_SAID_FROM_PAGES && stored > commit * MOST_OF_ALL) {
       this.#log.log(
         'warn',
@@ -326,10 +404,12 @@ export class L0Maker {
     this.#position = position;
     if (file.kind === 'image') this.#lacksSnapshot = false;
     this.#madeTxid = file.txid;
+    this.#hasGivenUp = false;
     follower.markStored();
     this.#lastMs = performance.now();
     this.#unstoredBytes += cappedBytes(file);
     this.#inSpool.push(file);
+    this.#holdShare();
     this.#listener.spooled(file);
   }
 }
@@ -386,6 +466,12 @@ function loadHashes(metaPath: string, { txid: wanted, fileChecksum }: LocalPosit
     kept: 'the database and the replica are as they were',
     next: 'start Rivulet again, one process for this database',
   });
+}
+
+/** The image on which the replica stands at `base`, where that is known. */
+function imageUpTo({ imageTxid }: LocalPosition, base: StoredBase): Txid | undefined {
+  if (base.lacksSnapshot) return txid(base.txid);
+  return imageTxid !== undefined && imageTxid <= base.txid ? imageTxid : undefined;
 }
 
 function walPosition(follower: WalFollower): WalPosition {

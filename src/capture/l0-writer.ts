@@ -6,14 +6,7 @@ import { hasCode } from '../base/errors.ts';
 import { type Checksum, checksum, type Txid } from '../base/types.ts';
 import { EncodePool } from '../ltx/encode-pool.ts';
 import { LtxEncoder } from '../ltx/encoder.ts';
-import {
-  FLAG_NO_CHECKSUM,
-  formatLtxName,
-  HEADER_SIZE,
-  type LtxHeader,
-  parseLtxName,
-  type WalRange,
-} from '../ltx/format.ts';
+import { FLAG_NO_CHECKSUM, formatLtxName, HEADER_SIZE, type LtxHeader, type WalRange } from '../ltx/format.ts';
 import type { PageBatch } from '../ltx/page-batch.ts';
 import type { EncodedPages } from '../ltx/page-encoder.ts';
 
@@ -88,6 +81,11 @@ export class L0Writer {
     this.#encoder = new LtxEncoder({ ...fields, scratchFolder: spoolPath });
     const threads = bytes < PARALLEL_FROM_BYTES ? 0 : Math.min(availableParallelism() - 1, MAX_THREADS);
     this.#pool = new EncodePool(fields.pageSize, 'block', threads);
+  }
+
+  /** Bytes written so far. */
+  get sizeBytes(): number {
+    return this.#offset;
   }
 
   /** A batch to fill with the next pages. */
@@ -191,30 +189,4 @@ function openIn(folder: string, path: string): number {
     makeFolders(folder, 0o700);
     return open();
   }
-}
-
-/** Removes a file from the spool. */
-export function removeSpooled(path: string): void {
-  fs.rmSync(path, { force: true });
-}
-
-/**
- * Makes the spool ready for a capture that stands on `newest`: its folder exists, and nothing in it is newer. Returns
- * what is in it, oldest first.
- */
-export function prepareSpool(spoolPath: string, newest: bigint): { readonly txid: bigint; readonly path: string }[] {
-  makeFolders(spoolPath, 0o700);
-  // Whoever made them may have died before they were durable.
-  const metaPath = dirname(spoolPath);
-  fsyncFolder(metaPath);
-  fsyncFolder(dirname(metaPath));
-  const kept: { readonly txid: bigint; readonly path: string }[] = [];
-  for (const name of fs.readdirSync(spoolPath).sort()) {
-    const path = join(spoolPath, name);
-    const parsed = parseLtxName(name);
-    // What is newer than the state was never told to anyone: the capture died while it was being made.
-    if (parsed && parsed.maxTxid <= newest) kept.push({ txid: parsed.maxTxid, path });
-    else fs.rmSync(path, { recursive: true, force: true });
-  }
-  return kept;
 }

@@ -2,7 +2,7 @@ import { type ErrorParts, messageOf, RivuletError } from '../base/errors.ts';
 import type { LogFields, LogLevel } from '../base/log.ts';
 import type { Txid } from '../base/types.ts';
 import type { SpooledFile } from './l0-writer.ts';
-import type { CaptureSettings, CaptureState, StartingPoint } from './options.ts';
+import type { CaptureSettings, CaptureState, GivenUp, StartingPoint } from './options.ts';
 
 /** An error on its way between threads: a RivuletError keeps its parts, anything else its code and message. */
 export type SentError = ErrorParts;
@@ -46,6 +46,7 @@ export type Request =
     }
   | { readonly kind: 'sync'; readonly id: number; readonly ticket: number }
   | { readonly kind: 'stored'; readonly id: number; readonly file: SpooledFile }
+  | { readonly kind: 'give-up'; readonly id: number; readonly what: GivenUp }
   | { readonly kind: 'stop'; readonly id: number; readonly hasRoom: boolean };
 
 /** From the capture thread. */
@@ -53,6 +54,7 @@ export type Report =
   | { readonly kind: 'state'; readonly id: number; readonly state: SentState }
   | { readonly kind: 'spooled'; readonly id: number; readonly file: SpooledFile }
   | { readonly kind: 'progress'; readonly id: number; readonly doneBytes: number; readonly totalBytes: number }
+  | { readonly kind: 'starved' | 'gave-up'; readonly id: number }
   | { readonly kind: 'synced'; readonly id: number; readonly ticket: number; readonly txid: Txid | undefined }
   | { readonly kind: 'sync-failed'; readonly id: number; readonly ticket: number; readonly error: SentError }
   | { readonly kind: 'stopped'; readonly id: number; readonly error: SentError | undefined }

@@ -1,3 +1,4 @@
+import type { Checksum } from '../base/types.ts';
 import type { LocalPosition } from '../replica/local-state.ts';
 import type { SpooledFile } from './l0-writer.ts';
 
@@ -34,8 +35,28 @@ export interface StartingPoint {
   readonly position: LocalPosition | undefined;
   /** Bytes that lie in the spool already, waiting to be stored. */
   readonly spooledBytes: number;
+  /** Files up to this one are stored; 0n: none is. */
+  readonly storedTxid: bigint;
   /** Begin with an image: the replica lacks the snapshot of one that it stands on. */
   readonly needsImage?: boolean | undefined;
+}
+
+/** What the replica surely has of a database: its newest file that is stored. */
+export interface StoredBase {
+  /** 0n: nothing. */
+  readonly txid: bigint;
+  /** 0n when it is not known. */
+  readonly fileChecksum: Checksum;
+  /** It is an image whose snapshot is not stored: another one has to follow. */
+  readonly lacksSnapshot: boolean;
+}
+
+/** Files that are to be given up, and what the next one follows. */
+export interface GivenUp {
+  /** TXID of the oldest of them. */
+  readonly from: bigint;
+  /** It may have the TXID of the oldest itself: where a file was found in the store that had been given up before. */
+  readonly base: StoredBase;
 }
 
 /**
@@ -57,4 +78,8 @@ export interface CaptureListener {
   spooled(file: SpooledFile): void;
   /** How far the reading of the whole database is. */
   progress(doneBytes: number, totalBytes: number): void;
+  /** The files that are not stored take room that the database needs. They should be given up; may be said again and again. */
+  starved(): void;
+  /** What was told of and not stored is given up, as it was asked for. What comes next follows the base that was named. */
+  gaveUp(): void;
 }

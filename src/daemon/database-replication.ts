@@ -7,7 +7,7 @@ import { formatTxid, type Txid } from '../base/types.ts';
 import type { CaptureHandle, CaptureThread } from '../capture/capture-thread.ts';
 import { asLocalFolderError } from '../capture/database-error.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
-import type { CaptureSettings, CaptureState } from '../capture/options.ts';
+import type { CaptureSettings, CaptureState, GivenUp, StoredBase } from '../capture/options.ts';
 import type { DatabaseConfig } from '../config/config.ts';
 import { formatDuration } from '../config/duration.ts';
 import { createIdentity, readIdentity } from '../replica/identity.ts';
@@ -16,7 +16,7 @@ import type { OpenedReplica } from '../replica/open-replica.ts';
 import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
 import { isStoreError, StoreError } from '../store/store.ts';
 import type { Measures } from './metrics.ts';
-import { findStart, type Start } from './starting-point.ts';
+import { findStart, NOTHING_STORED, type Start } from './starting-point.ts';
 import { askedPauseMs, Uploader } from './uploader.ts';
 
 /** Told while a database is replicated. */
@@ -76,6 +76,13 @@ export class DatabaseReplication {
   #waiting: Promise<void> | undefined;
   #startError: unknown;
   #hasStored = false;
+  /** What is given up otherwise follows this. */
+  #base: StoredBase = NOTHING_STORED;
+  /** Until the capture has given up what it was asked to, its files count for nothing. */
+  #givingUp = false;
+  #timesGivenUp = 0;
+  #captureEnds = false;
+  #lost: RivuletError | undefined;
   #started = false;
 
   constructor(config: DatabaseConfig, opened: OpenedReplica, log: Logger, events: ReplicationEvents = {}) {
@@ -90,6 +97,7 @@ export class DatabaseReplication {
       {
         begun: () => this.#begun(),
         stored: (file) => this.#onStored(file),
+        found: (file) => this.#onFound(file),
         ended: (error) => this.#onUploadEnded(error),
       },
       this.#log,
@@ -229,6 +237,7 @@ export class DatabaseReplication {
       replica: store.url,
       txid: position ? formatTxid(position.txid) : 'none yet',
     });
+    this.#base = start.base;
     for (const file of start.unstored) this.#uploader.enqueue(file);
     const settings = settingsOf({ ...this.#config, path }, metaPath, store.url, start.lineage);
     this.#capture = thread.open(
@@ -238,6 +247,10 @@ export class DatabaseReplication {
         state: (state) => this.#onState(state),
         spooled: (file) => this.#onSpooled(file),
         progress: (doneBytes, totalBytes) => this.#events.progress?.('reading', doneBytes, totalBytes),
+        starved: () => this.#onStarved(),
+        gaveUp: () => {
+          this.#givingUp = false;
+        },
       },
       this.#log,
     );
@@ -259,11 +272,16 @@ export class DatabaseReplication {
 
   /** Stores everything that is committed now; throws when that does not succeed in time. */
   async syncNow(limits: DrainLimits): Promise<Txid | undefined> {
-    const txid = await this.#captureAll(limits);
-    if (!(await this.#drain(limits))) {
+    const untilMs = performance.now() + limits.timeoutMs;
+    for (;;) {
+      const timesGivenUp = this.#timesGivenUp;
+      const txid = await this.#captureAll(limits);
+      const drained = await this.#drain(limits);
+      // Nothing waits where what was captured was given up.
+      if (drained && timesGivenUp === this.#timesGivenUp) return txid;
+      if (drained && performance.now() < untilMs) continue;
       throw this.trouble ?? new RivuletError({ code: 'NOT_STORED', message: `${this.path}: not stored in time` });
     }
-    return txid;
   }
 
   /** Everything that is committed now goes into the spool. One that is past its cap is emptied first. */
@@ -275,6 +293,7 @@ export class DatabaseReplication {
       } catch (error) {
         const mayMakeRoom = hasCode(error, 'CAPTURE_SUSPENDED') && performance.now() < untilMs;
         if (!mayMakeRoom || !(await this.#drain(limits))) throw error;
+        await sleep(limits.everyMs, limits.signal); // others may have to make room as well
       }
     }
   }
@@ -287,6 +306,7 @@ export class DatabaseReplication {
     let error = this.#startError;
     // Past the spool's cap nothing more is captured: what waits has to make room first.
     const hasRoom = this.#state.kind === 'suspended' && (await this.#drain(limits));
+    this.#captureEnds = true;
     try {
       await this.#capture?.stop(hasRoom);
     } catch (failure) {
@@ -299,6 +319,7 @@ export class DatabaseReplication {
     if (hasCode(this.#uploadEnd, 'REPLICA_CONFLICT')) this.#distrustState();
     await this.#opened.store.close();
     this.#lock?.[Symbol.dispose]();
+    error ??= this.#lost;
     return { complete: drained && error === undefined, left, error: error ?? (drained ? undefined : this.trouble) };
   }
 
@@ -347,6 +368,7 @@ export class DatabaseReplication {
   }
 
   #onSpooled(file: SpooledFile): void {
+    if (this.#givingUp) return; // it is given up as well
     this.#events.captured?.(file);
     if (!this.#uploadEnd) this.#uploader.enqueue(file);
   }
@@ -371,10 +393,42 @@ export class DatabaseReplication {
     if (!this.#hasStored) void this.#sayUndecidedCreates();
     this.#hasStored = true;
     this.#stored = file.txid;
+    this.#base = { txid: file.txid, fileChecksum: file.fileChecksum, lacksSnapshot: false };
     this.#storedFiles++;
     this.#storedBytes += file.sizeBytes;
     this.#capture?.stored(file);
     this.#events.stored?.(file);
+  }
+
+  /** The capture's files take room that the database needs. One that ends is not asked any more: they stay. */
+  #onStarved(): void {
+    if (this.#givingUp || this.#ending.signal.aborted || this.#uploadEnd) return;
+    this.#uploader.giveUp();
+    this.#haveGivenUp({ from: this.#base.txid + 1n, base: this.#base });
+  }
+
+  /** What was made in place of a file that had been given up cannot be stored: that one was. It is what the replica has. */
+  #onFound({ txid, fileChecksum, kind }: SpooledFile): void {
+    this.#log.log('info', 'a file that had been given up was stored all the same', { txid: formatTxid(txid) });
+    this.#stored = txid;
+    this.#base = { txid, fileChecksum, lacksSnapshot: kind === 'image' && txid > 1n };
+    this.#haveGivenUp({ from: txid, base: this.#base });
+  }
+
+  #haveGivenUp(what: GivenUp): void {
+    this.#timesGivenUp++;
+    if (this.#captureEnds) {
+      // Nobody can make another one any more. The next start finds the two to differ, and reads the replica.
+      this.#lost = new RivuletError({
+        code: 'NOT_STORED',
+        message: `${this.path}: the last commits could not be stored`,
+        kept: 'they are in the database',
+        next: 'start Rivulet again: it compares the database with the replica, and stores what differs',
+      });
+      return;
+    }
+    this.#givingUp = true;
+    this.#capture?.giveUp(what);
   }
 
   /** Known since the first file was stored: asking costs no request. */

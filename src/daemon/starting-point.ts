@@ -4,7 +4,7 @@ import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
 import { cappedBytes, type L0Kind, type SpooledFile } from '../capture/l0-writer.ts';
-import type { StartingPoint } from '../capture/options.ts';
+import type { StartingPoint, StoredBase } from '../capture/options.ts';
 import { LtxDecoder } from '../ltx/decoder.ts';
 import { imagePageCount, type LtxHeader, parseLtxName } from '../ltx/format.ts';
 import { createIdentity, type Identity, newLineage, readIdentity } from '../replica/identity.ts';
@@ -30,8 +30,11 @@ export interface Start {
   readonly lineage: string;
   /** Oldest first; each follows the one before and the replica's newest. */
   readonly unstored: readonly SpooledFile[];
+  /** What is stored before all that. */
+  readonly base: StoredBase;
 }
 
+export const NOTHING_STORED: StoredBase = { txid: 0n, fileChecksum: checksum(0n), lacksSnapshot: false };
 const PROBE_KEY = 'rivulet.probe';
 
 interface Place {
@@ -64,7 +67,9 @@ export async function findStart(place: Place): Promise<Start> {
   if (state && stored) {
     const following = await continuation(place, state, stored);
     const unstored = following && withImage(place, state, files, following);
-    if (following) return startFromState(state, lineage, unstored ?? following, unstored === undefined);
+    if (following) {
+      return startFromState(state, lineage, unstored ?? following, stored.maxTxid, unstored === undefined);
+    }
   }
   return startFromReplica(place, lineage, []);
 }
@@ -118,14 +123,19 @@ async function startEmpty(
   await probe(place);
   const lineage = identity?.lineage ?? state?.lineage ?? newLineage();
   const unstored = state && spooledTo(state, spooledFiles(place), 0n);
-  if (state && unstored) return startFromState(state, lineage, unstored);
+  if (state && unstored) return startFromState(state, lineage, unstored, 0n);
   if (state) {
     const message = 'the replica is empty, although this database was stored in it; storing it anew';
     place.log.log('warn', message, { before: formatTxid(state.txid) });
   }
   dropState(place.metaPath);
   fs.rmSync(spoolPathFor(place.metaPath), { recursive: true, force: true });
-  return { point: { position: undefined, spooledBytes: 0 }, lineage, unstored: [] };
+  return {
+    point: { position: undefined, spooledBytes: 0, storedTxid: 0n },
+    lineage,
+    unstored: [],
+    base: NOTHING_STORED,
+  };
 }
 
 /** A store that cannot be written to fails here, before anything else is begun. */
@@ -139,10 +149,23 @@ function startFromState(
   state: LocalPosition,
   lineage: string,
   unstored: readonly SpooledFile[],
+  storedTxid: bigint,
   needsImage = false,
 ): Start {
   const spooledBytes = unstored.reduce((sum, file) => sum + cappedBytes(file), 0);
-  return { point: { position: { ...state, lineage }, spooledBytes, needsImage }, lineage, unstored };
+  const [first] = unstored;
+  const base = {
+    txid: storedTxid,
+    fileChecksum: first ? checksum(0n) : state.fileChecksum,
+    lacksSnapshot: needsImage || (first !== undefined && first.txid <= storedTxid),
+  };
+  const point = {
+    position: { ...state, lineage },
+    spooledBytes,
+    storedTxid: first ? first.txid - 1n : state.txid,
+    needsImage,
+  };
+  return { point, lineage, unstored, base };
 }
 
 /**
@@ -183,7 +206,9 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
   keepLastCopies(place);
   // As after a restore: these hashes, and nothing known of the WAL.
   saveRestoredState(place.metaPath, position, hashes);
-  return { point: { position, spooledBytes: 0, needsImage: imageTxid !== undefined }, lineage, unstored: [] };
+  const needsImage = imageTxid !== undefined;
+  const base = { txid, fileChecksum: position.fileChecksum, lacksSnapshot: needsImage };
+  return { point: { position, spooledBytes: 0, storedTxid: txid, needsImage }, lineage, unstored: [], base };
 }
 
 /** Where the database is gone, what does not join the replica any more is still all there is of its commits. */

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { Backoff, sleep } from '../base/async.ts';
-import { RivuletError } from '../base/errors.ts';
+import { hasCode, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { type Checksum, formatTxid } from '../base/types.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
@@ -22,6 +22,8 @@ export interface UploaderEvents {
   begun(): Promise<void>;
   /** A file is durable in the store. */
   stored(file: SpooledFile): void;
+  /** A file that was given up was stored all the same: this one. What was to follow it is given up. */
+  found(file: SpooledFile): void;
   /** No file is stored any more, whatever is tried: somebody else wrote this TXID, or the file is lost. */
   ended(error: RivuletError): void;
 }
@@ -35,6 +37,10 @@ export class Uploader {
   readonly #outage: Outage;
   readonly #queue: SpooledFile[] = [];
   readonly #stop = new AbortController();
+  /** Ends the try that is under way. */
+  #try = new AbortController();
+  /** Files that were given up: an earlier try, of this process or the one before, may have succeeded unheard. */
+  #givenUp: SpooledFile[] = [];
   /** The newest file that this one stored in level 0. */
   #previous: SpooledFile | undefined;
   #running: Promise<void> | undefined;
@@ -87,6 +93,13 @@ export class Uploader {
     return this.#queue.length === 0;
   }
 
+  /** Forgets what is not stored, for good: others take these TXIDs. */
+  giveUp(): void {
+    this.#givenUp.push(...this.#queue.splice(0));
+    this.#try.abort();
+    this.#hurry?.();
+  }
+
   /** Gives up what is not stored; it stays in the spool. */
   stop(): void {
     this.#stop.abort();
@@ -96,10 +109,13 @@ export class Uploader {
   async #run(): Promise<void> {
     const backoff = new Backoff(RETRY_MS.first, RETRY_MS.most);
     for (let file = this.#queue[0]; file && !this.#stop.signal.aborted; file = this.#queue[0]) {
+      let stored: SpooledFile;
+      this.#try = new AbortController();
       try {
-        await this.#storeFile(file);
+        stored = await this.#storeFile(file);
       } catch (error) {
         if (this.#stop.signal.aborted) return;
+        if (this.#queue[0] !== file) continue; // it was given up
         this.#lastError = error;
         this.#failures++;
         const final = finalError(error, file);
@@ -115,16 +131,28 @@ export class Uploader {
       }
       backoff.reset();
       this.#lastError = undefined;
+      if (this.#queue[0] !== file) continue; // given up, but stored: the next one of its TXID meets it
+      this.#givenUp = this.#givenUp.filter(({ txid }) => txid > file.txid);
+      if (stored !== file) {
+        this.#queue.length = 0; // none of them was tried
+        this.#events.found(stored);
+        continue;
+      }
       this.#queue.shift();
       this.#outage.stored(file, this.#queue);
       this.#events.stored(file);
     }
   }
 
-  async #storeFile(file: SpooledFile): Promise<void> {
-    const { signal } = this.#stop;
+  /** Stores it, and says so; or says which one of the same TXID was found that had been given up. */
+  async #storeFile(file: SpooledFile): Promise<SpooledFile> {
+    const signal = AbortSignal.any([this.#stop.signal, this.#try.signal]);
     if (this.#previous !== file) {
-      await storeFile(this.#store, this.#layout, file, signal);
+      const stored = await this.#storeOrFind(file, signal);
+      if (stored !== file) {
+        if (stored.txid === 1n) await this.#events.begun();
+        return stored;
+      }
       if (this.#previous) await this.#checkStands(this.#previous);
       this.#previous = file;
     }
@@ -134,6 +162,23 @@ export class Uploader {
     }
     if (file.txid === 1n) await this.#events.begun();
     this.#log.log('debug', 'ltx file uploaded', { txid: formatTxid(file.txid), size: file.sizeBytes, kind: file.kind });
+    return file;
+  }
+
+  async #storeOrFind(file: SpooledFile, signal: AbortSignal): Promise<SpooledFile> {
+    const before = this.#givenUp.filter(({ txid }) => txid === file.txid);
+    try {
+      await storeFile(this.#store, this.#layout, file, signal);
+      return file;
+    } catch (error) {
+      if (before.length === 0 || !hasCode(error, 'REPLICA_CONFLICT')) throw error;
+      const key = this.#layout.key(0, file.txid, file.txid);
+      for (const given of before) {
+        const theirs = await storedChecksum(this.#store, key, given.sizeBytes, { signal });
+        if (theirs === given.fileChecksum) return given;
+      }
+      throw error;
+    }
   }
 
   /**
@@ -141,7 +186,7 @@ export class Uploader {
    * What we store from then on would be built on a file that is no more.
    */
   async #checkStands(file: SpooledFile): Promise<void> {
-    const options = { signal: this.#stop.signal };
+    const options = { signal: AbortSignal.any([this.#stop.signal, this.#try.signal]) };
     if (await this.#store.conditionalWrites(options)) return;
     const key = this.#layout.key(0, file.txid, file.txid);
     try {

@@ -324,6 +324,12 @@ export class StateJournal {
     this.#folded = true;
   }
 
+  /** The next record will be a whole state: it does not follow the one before. */
+  interrupt(): void {
+    this.close();
+    this.#folded = false;
+  }
+
   close(): void {
     if (this.#fd !== undefined) fs.closeSync(this.#fd);
     this.#fd = undefined;

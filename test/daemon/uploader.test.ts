@@ -41,6 +41,7 @@ class Setup {
   readonly spool: string;
   readonly store: FaultStore;
   readonly stored: bigint[] = [];
+  readonly found: SpooledFile[] = [];
   readonly conflicts: RivuletError[] = [];
   readonly uploader: Uploader;
   begun = 0;
@@ -57,6 +58,7 @@ class Setup {
       {
         begun: async () => void this.begun++,
         stored: (file) => void this.stored.push(file.txid),
+        found: (file) => void this.found.push(file),
         ended: (error) => void this.conflicts.push(error),
       },
       silentLogger,
@@ -215,6 +217,48 @@ describe('the uploader', () => {
     setup.uploader.stop();
     assert.deepEqual(setup.stored, []);
     assert.equal(setup.uploader.waiting.length, 1);
+  });
+
+  test('forgets what is given up, the try under way included', async (t) => {
+    const setup = new Setup(t, [{ verb: 'put', kind: 'hang' }]);
+    for (const id of [1, 2, 3]) setup.uploader.enqueue(setup.spooled(id));
+    setup.uploader.giveUp();
+    assert.deepEqual(setup.uploader.waiting, []);
+    setup.store.setRules([]);
+    const next = setup.spooled(1, 9);
+    setup.uploader.enqueue(next);
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), true);
+    assert.deepEqual([setup.stored, setup.found, setup.uploader.failures], [[1n], [], 0]);
+    assert.deepEqual(setup.content(1n), readFileSync(next.path));
+  });
+
+  test('finds a file that was given up and stored all the same; what took its place is given up, too', async (t) => {
+    const setup = new Setup(t, [{ verb: 'put', kind: 'error-after', times: 1 }]);
+    const first = setup.spooled(1);
+    setup.uploader.enqueue(first);
+    setup.uploader.enqueue(setup.spooled(2));
+    assert.equal(await setup.uploader.drain(0, 5, NEVER), false);
+    setup.uploader.giveUp();
+    setup.uploader.enqueue(setup.spooled(1, 9));
+    setup.uploader.enqueue(setup.spooled(2, 9));
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), true);
+    assert.deepEqual([setup.stored, setup.found, setup.conflicts, setup.begun], [[], [first], [], 1]);
+    assert.deepEqual(setup.content(1n), readFileSync(first.path));
+    setup.uploader.enqueue(setup.spooled(2, 17));
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), true);
+    assert.deepEqual(setup.stored, [2n]);
+  });
+
+  test('a file of somebody else is no file that was given up', async (t) => {
+    const setup = new Setup(t, [{ verb: 'put', kind: 'error-before', times: 1 }]);
+    setup.uploader.enqueue(setup.spooled(1));
+    assert.equal(await setup.uploader.drain(0, 5, NEVER), false);
+    setup.uploader.giveUp();
+    const theirs = setup.spooled(1, 99);
+    await setup.store.put(FILE_LAYOUT.key(0, 1n, 1n), { file: theirs.path, sizeBytes: theirs.sizeBytes });
+    setup.uploader.enqueue(setup.spooled(1, 9));
+    assert.equal(await setup.uploader.drain(LONG_MS, 5, NEVER), false);
+    assert.deepEqual([setup.found, setup.conflicts[0]?.code], [[], 'REPLICA_CONFLICT']);
   });
 
   test('what is no file of ours is not taken for one, whatever it is', async (t) => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { eventually, RIVULET, run, runOk, TestProcess, workFolder, writeConfig } from '../support/processes.ts';
 import {
   assertClearError,
@@ -12,6 +13,7 @@ import {
   dump,
   freshPath,
   insertRows,
+  pathOf,
   SmallDisk,
   SQLITE3,
   skipWithout,
@@ -132,6 +134,63 @@ describe('a disk without room', { skip: skipWithout(SQLITE3, UNSHARE) }, () => {
     await eventually('all is stored', () => place.holdsEverything(url));
     assert.equal((await process.end()).status, 0, process.output);
     place.db.close();
+  });
+
+  test('of the database, while the store is away: our files are given up before the application can write no more', async (t) => {
+    const folder = workFolder(t);
+    const small = join(folder, 'small');
+    const disk = await SmallDisk.mount(t, small, 24 * MIB);
+    const [path, replica] = [join(small, 'app.db'), join(folder, 'replica')];
+    const sql = (text: string, ...flags: string[]): Promise<string> =>
+      runOk(t, ...disk.inside([pathOf(SQLITE3), ...flags, '-cmd', '.timeout 20000', path, text]));
+    const insert = (kib: number): Promise<string> =>
+      sql(`INSERT INTO item SELECT value, randomblob(1024) FROM generate_series(1, ${kib})`);
+    const databaseBytes = async (): Promise<number> =>
+      Number(await runOk(t, ...disk.inside(['stat', '-c', '%s', path])));
+    await sql('PRAGMA journal_mode=wal; CREATE TABLE item (n INTEGER, body BLOB)');
+    const config = join(folder, 'config.yml');
+    writeFileSync(
+      config,
+      `dbs: [{path: ${path}, monitor-interval: 50ms, replica: {url: 'file://${replica}', sync-interval: 50ms}}]`,
+    );
+    const process = new TestProcess(t, ...disk.inside([RIVULET, 'replicate', '-config', config]));
+    const holdsEverything = async (): Promise<true> => {
+      const restored = freshPath(folder);
+      const ended = await run(t, ...disk.inside([RIVULET, 'restore', '-o', restored, `file://${replica}`]));
+      assert.equal(ended.status, 0, ended.stdout + ended.stderr);
+      assertSameRows(await dump(t, restored), await sql('.dump', '-readonly'));
+      return true;
+    };
+    await eventually('the first rows are stored', holdsEverything);
+
+    // A file where the folder was: nothing can be stored.
+    renameSync(replica, `${replica}-away`);
+    writeFileSync(replica, '');
+    for (let i = 0; !process.output.includes('capture suspended'); i++) {
+      assert.ok(i < 200, process.output);
+      await insert(256);
+      await delay(50);
+    }
+    for (let i = 0; !process.output.includes('gave up files that were not stored'); i++) {
+      assert.ok(i < 200, process.output);
+      await insert(64);
+      await delay(250);
+    }
+    // More than fits beside them. Files that are made meanwhile, in case the store is back, are given up as well.
+    const given = Number(/gave up files that were not stored.* bytes=(\d+)/.exec(process.output)?.[1]);
+    for (let i = 0; (await databaseBytes()) < 25 * MIB - given; i++) {
+      assert.ok(i < 200, process.output);
+      await insert(128);
+      await delay(200);
+    }
+    rmSync(replica);
+    renameSync(`${replica}-away`, replica);
+    await process.says(/capture suspended.* reason="no room for local files/); // for so large a difference
+    await disk.remount(ROOMY);
+    await eventually('all is stored', holdsEverything);
+    assert.equal((await process.end()).status, 0, process.output);
+    assertNoInsides(process.output);
+    assert.match(process.output, /capture resumed/);
   });
 
   test('of a restore: one error, and nothing half-done is left', async (t) => {

@@ -24,8 +24,17 @@ interface FileObject {
 
 type AnyFunction = (...args: never[]) => unknown;
 
-/** Room for the replicator's own files: none of what would take more of it is refused, some, what is written, or all. */
-export type Room = 'enough' | 'little' | 'names' | 'none';
+/** Room for the replicator's own files: none of what would take more of it is refused, some, what is written, or all; or nothing yet. */
+export type Room = 'enough' | 'little' | 'names' | 'none' | 'nearly none';
+
+/** What is free of a disk in that state, at most. */
+const FREE_BYTES: Readonly<Record<Room, number>> = {
+  enough: 2 ** 40,
+  little: 60_000,
+  names: 0,
+  none: 0,
+  'nearly none': 20_000,
+};
 
 /** Whatever needs room on a disk. Removing and reading do not. */
 const NEED_ROOM: readonly string[] = ['writeSync', 'fsyncSync', 'fdatasyncSync', 'renameSync', 'mkdirSync', 'openSync'];
@@ -210,6 +219,10 @@ export class Machine {
         return result;
       });
     }
+    this.#replace('statfsSync', (original) => (...args) => {
+      this.#step();
+      return { ...(original(...args) as object), bsize: 1, bavail: Math.floor(this.#random() * FREE_BYTES[this.room]) };
+    });
     this.#replace('closeSync', (original) => (...args) => {
       if (this.#inApplication === 0) this.#descriptors.delete(args[0] as unknown as number);
       return original(...args);
@@ -218,7 +231,8 @@ export class Machine {
 
   /** Whether this would write to one of the replicator's own files, or make one. */
   #needsRoom(name: string, [first, second]: unknown[]): boolean {
-    if (this.#inApplication > 0 || this.room === 'enough' || !NEED_ROOM.includes(name)) return false;
+    if (this.#inApplication > 0 || this.room === 'enough' || this.room === 'nearly none' || !NEED_ROOM.includes(name))
+      return false;
     if (name === 'openSync') return this.#isOurs(first) && /[wa]/.test(String(second));
     return this.#isOurs(typeof first === 'number' ? this.#descriptors.get(first)?.path : first);
   }

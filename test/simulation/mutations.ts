@@ -113,6 +113,18 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     file: 'src/capture/database-capture.ts',
     edits: [['    this.#maker.dropStored();\n', '']],
   },
+  'keeps files that are not stored while there is no room': {
+    file: 'src/capture/database-capture.ts',
+    edits: [['    this.#share.relieve(isFull);\n', '']],
+  },
+  'takes pages of files that were given up for stored': {
+    file: 'src/capture/l0-maker.ts',
+    edits: [['        if (pgno <= hashes.pageCount) hashes.set(pgno, 0n);\n', '']],
+  },
+  'takes a file that it had given up for the one that it made since': {
+    file: 'src/daemon/uploader.ts',
+    edits: [['if (theirs === given.fileChecksum) return given;', 'if (theirs === given.fileChecksum) return file;']],
+  },
   'makes no checkpoints while there is no room': {
     file: 'src/capture/database-capture.ts',
     edits: [['this.#follower?.backfill();', 'undefined;']],
@@ -120,10 +132,6 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'lets go of a database when there is no room at the start': {
     file: 'src/capture/database-capture.ts',
     edits: [['if (!this.#follower || !hasCode(error, ...DISK_FULL_CODES)) this.#detach();', 'this.#detach();']],
-  },
-  'does not know at the start what is stored': {
-    file: 'src/capture/l0-maker.ts',
-    edits: [['position && position.txid > 1n && spooledBytes === 0 ? position.txid : 0n', '0n']],
   },
   'records what may be gone after a power loss': {
     file: 'src/replica/local-state.ts',
@@ -164,6 +172,8 @@ const SMALL_LIMITS: readonly Mutation[] = [
       ['const MET_BYTES = 4 * 1024 * 1024;', 'const MET_BYTES = 1024;'],
     ],
   },
+  { file: 'src/capture/disk-share.ts', edits: [['LITTLE_BYTES = 1024 * 1024;', 'LITTLE_BYTES = 2 * 1024;']] },
+  { file: 'src/capture/l0-maker.ts', edits: [['TURN_BYTES = 8 * 1024 * 1024;', 'TURN_BYTES = 16 * 1024;']] },
   { file: FOLLOWER, edits: [['LEFT_TO_SYNC = { few: 8 * 1024 * 1024,', 'LEFT_TO_SYNC = { few: 8 * 1024,']] },
 ];
 

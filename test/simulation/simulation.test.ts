@@ -25,6 +25,8 @@ const MUST_HAPPEN = [
   'power is lost',
   'power loss takes frames that were captured',
   'suspended for want of room',
+  'files are given up',
+  'one of them was stored',
   'disk fails checkpoints',
   'a checkpoint meets another',
   'the WAL is synced',

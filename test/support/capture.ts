@@ -57,10 +57,12 @@ export class CaptureHarness {
     };
     this.capture = new DatabaseCapture(
       settings,
-      { position, spooledBytes: 0 },
+      { position, spooledBytes: 0, storedTxid: position?.txid ?? 0n },
       {
         state: (next) => void this.states.push(next),
         progress: (doneBytes, totalBytes) => void this.progress.push(doneBytes / totalBytes),
+        starved: () => undefined,
+        gaveUp: () => undefined,
         spooled: (file) => {
           this.files.push(file);
           this.image.apply(file.path);

@@ -1,0 +1,105 @@
+import { statfsSync } from 'node:fs';
+import { identify } from '../base/database-files.ts';
+import { hasCode } from '../base/errors.ts';
+
+/**
+ * Files that are not stored yet may be so many times as large as what is left free on the disk of the database, those of all
+ * databases there together: past `most` no more are made, past `utmost` they are given up. At `resumed` they are made again.
+ */
+const SHARE = { resumed: 1, most: 3, utmost: 7 } as const;
+/** Up to this, a nearly full disk alone is no reason to make no more files. */
+const LITTLE_BYTES = 1024 * 1024;
+
+/** Thrown by whoever would take the database's room: as if the disk were full already. */
+export function noRoom(): Error {
+  return Object.assign(new Error('the database will need what is left of its disk'), { code: 'ENOSPC' });
+}
+
+/** All files that wait on one disk, and whose they are. */
+export interface Disk {
+  bytes: number;
+  readonly sharers: Set<DiskShare>;
+}
+
+/** By device. */
+export type Disks = Map<bigint, Disk>;
+
+/**
+ * How much of a disk the files of one capture take, where its database lies on the same one. A disk that becomes full is the
+ * database's: what is not stored yet is in the database as well, so it is given up before the application can write no more.
+ */
+export class DiskShare {
+  readonly #disks: Disks;
+  readonly #folder: string;
+  readonly #starved: () => void;
+  #disk: Disk | undefined;
+  #bytes = 0;
+
+  /**
+   * `disks`: what all captures of this thread share. `folder`: where the files are. `starved`: those of this capture should be given
+   * up; may be called again and again.
+   */
+  constructor(disks: Disks, folder: string, starved: () => void) {
+    this.#disks = disks;
+    this.#folder = folder;
+    this.#starved = starved;
+  }
+
+  /** The database is on this device. */
+  join(device: bigint): void {
+    this.leave();
+    if (identify(this.#folder)?.device !== device) return;
+    const disk = this.#disks.get(device) ?? { bytes: 0, sharers: new Set() };
+    this.#disks.set(device, disk);
+    disk.sharers.add(this);
+    disk.bytes += this.#bytes;
+    this.#disk = disk;
+  }
+
+  leave(): void {
+    if (!this.#disk?.sharers.delete(this)) return;
+    this.#disk.bytes -= this.#bytes;
+    this.#disk = undefined;
+  }
+
+  /** The files take so many bytes now. */
+  hold(bytes: number): void {
+    if (this.#disk) this.#disk.bytes += bytes - this.#bytes;
+    this.#bytes = bytes;
+  }
+
+  /** No more files should be made; `more`: bytes of one that is being made. */
+  isUsedUp(more = 0): boolean {
+    const bytes = this.#together + more;
+    return bytes > LITTLE_BYTES && bytes > SHARE.most * this.#freeBytes;
+  }
+
+  /** Files can be made again. */
+  get mayResume(): boolean {
+    return this.#together === 0 || this.#together <= SHARE.resumed * this.#freeBytes;
+  }
+
+  /** Has files given up if they take what the database will need: those of whoever has most. `isFull`: whatever the disk says. */
+  relieve(isFull = false): void {
+    if (!this.#disk || this.#together === 0) return;
+    if (!isFull && this.#together <= SHARE.utmost * this.#freeBytes) return;
+    let largest: DiskShare = this;
+    for (const other of this.#disk.sharers) if (other.#bytes > largest.#bytes) largest = other;
+    largest.#starved();
+  }
+
+  get #together(): number {
+    return this.#disk?.bytes ?? 0;
+  }
+
+  /** What those who are not root can still use. */
+  get #freeBytes(): number {
+    try {
+      const { bavail, bsize } = statfsSync(this.#folder);
+      return bavail * bsize;
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return Number.POSITIVE_INFINITY; // somebody removed it, and our files with it
+      throw error;
+    }
+  }
+}
