@@ -6,7 +6,8 @@ import { LineProcess } from '../scripts/quickstart/child-process.ts';
 import { cpuSecondsOf, peakMibOf } from './measure.ts';
 import type { Tool } from './tools.ts';
 
-const LIMIT_MS = 120_000;
+/** For the first images, for each database, and at least. */
+const LIMIT_MS = { each: 100, least: 120_000 } as const;
 /** After the first images, until a tool has found out that nothing happens. */
 const SETTLE_MS = 40_000;
 const IDLE_MS = 20_000;
@@ -21,7 +22,7 @@ export interface IdleFigures {
   readonly descriptors: number | undefined;
 }
 
-/** Lets each tool replicate each number of databases, all at the same time. */
+/** Lets each tool replicate each number of databases, all of them at the same time. */
 export async function idle(
   tools: readonly Tool[],
   folder: string,
@@ -69,7 +70,8 @@ class Idle {
     writeFileSync(config, JSON.stringify({ dbs })); // JSON is YAML
     const process = new LineProcess([this.#tool.program, 'replicate', '-config', config], undefined, this.#tool.env);
     this.#process = process;
-    for (const until = Date.now() + LIMIT_MS; !this.#hasAllImages(); await sleep(50)) {
+    const until = Date.now() + Math.max(LIMIT_MS.least, LIMIT_MS.each * this.#count);
+    for (; !this.#hasAllImages(); await sleep(50 + this.#count / 10)) {
       if (!process.running || Date.now() > until) throw new Error(`${this.name} is not replicated:\n${process.log}`);
     }
   }

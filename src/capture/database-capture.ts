@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { Backoff } from '../base/async.ts';
 import { claimDatabase, type FileIdentity, identify, releaseDatabase } from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
@@ -16,7 +17,13 @@ import { Discontinuity, Hindered, NotReady, Replaced } from './interruptions.ts'
 import { L0Maker } from './l0-maker.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import { Lookout } from './lookout.ts';
-import type { CaptureListener, CaptureSettings, GivenUp, StartingPoint } from './options.ts';
+import {
+  type CaptureListener,
+  type CaptureSettings,
+  type GivenUp,
+  NOTHING_STORED,
+  type StartingPoint,
+} from './options.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
 import { WalFollower } from './wal-follower.ts';
 import type { WalReader } from './wal-reader.ts';
@@ -70,6 +77,7 @@ export class DatabaseCapture {
   readonly #roomRetry = new Backoff(ROOM_RETRY_MS.first, ROOM_RETRY_MS.most);
   #resumeAtMs = Number.NEGATIVE_INFINITY;
   #toGiveUp: GivenUp | undefined;
+  #keptAside: string | undefined;
   #lastCheckMs = Number.NEGATIVE_INFINITY;
   #checkpointFailure: string | undefined;
 
@@ -141,7 +149,7 @@ export class DatabaseCapture {
       this.#giveUpIfAsked();
       const follower = this.#follower ?? (await this.#attach());
       await this.#look(follower);
-      this.#retry.reset();
+      if (this.#suspended === undefined) this.#retry.reset();
       await this.#wait(follower);
     } catch (error) {
       await this.#recover(error);
@@ -150,8 +158,10 @@ export class DatabaseCapture {
 
   async #recover(error: unknown): Promise<void> {
     if (error instanceof NotReady) {
-      if (error instanceof Replaced && this.#follower) this.#keepLastCommits(this.#follower);
+      if (error instanceof Replaced && this.#follower) await this.#keepLastCommits(this.#follower);
       this.#detach();
+      // Its files are all there is of it.
+      if (!identify(this.#settings.path)) this.#share.leave();
       this.#listener.state({ kind: 'waiting', reason: error.message });
       if (error instanceof Replaced) return;
       for (const waiter of this.#waiters.splice(0)) waiter.resolve(undefined);
@@ -185,7 +195,7 @@ export class DatabaseCapture {
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
     try {
       this.#identity = claimDatabase(path);
-      this.#share.join(this.#identity.device);
+      this.#share.join(identify(dirname(path))?.device ?? 0n);
       this.#lookout.attach(this.#identity);
       return await this.#follow(this.#identity, found.pageSize);
     } catch (error) {
@@ -222,8 +232,8 @@ export class DatabaseCapture {
     this.#listener.state({ kind: 'attached' });
     const { position } = this.#maker;
     this.#sayImage(pageSize);
-    const canContinue = position?.wal && !this.#maker.needsImage(pageSize);
-    if (canContinue && follower.continueFrom(position.wal, this.#maker, head)) {
+    const place = this.#maker.needsImage(pageSize) ? undefined : this.#maker.placeToGoOn;
+    if (position && place && follower.continueFrom(place, this.#maker, head)) {
       this.#log.log('info', 'continuing where the last run stopped', { txid: formatTxid(position.txid) });
     } else {
       await this.#compare(follower, head);
@@ -327,10 +337,10 @@ export class DatabaseCapture {
   }
 
   /** The files are gone from their names, but open here: what was committed to them is stored before they are let go. */
-  #keepLastCommits(follower: WalFollower): void {
-    if (this.#suspended !== undefined || !follower.stands) return;
+  async #keepLastCommits(follower: WalFollower): Promise<void> {
     try {
-      follower.capture();
+      if (this.#suspended !== undefined) await this.#compare(follower, follower.beginExactly());
+      else if (follower.stands) follower.capture();
       this.#cut(follower);
     } catch (error) {
       this.#log.log('warn', 'the last commits of a removed database could not be captured', {
@@ -427,29 +437,32 @@ export class DatabaseCapture {
   #giveUpIfAsked(): void {
     const what = this.#toGiveUp;
     if (!what) return;
-    this.#toGiveUp = undefined;
     const { path, metaPath } = this.#settings;
-    // Where the database is gone, they are all there is of their commits.
-    const folder = identify(path) ? undefined : setSpoolAside(metaPath, what.from - 1n);
+    // Where the database is gone since it was asked for, they are all there is of their commits.
+    const folder = identify(path) ? undefined : setSpoolAside(metaPath, NOTHING_STORED);
+    if (folder !== undefined) this.#keptAside = folder;
     const { files, bytes } = this.#maker.giveUp(what);
+    this.#toGiveUp = undefined;
     this.#listener.gaveUp();
-    if (files === 0) return;
-    this.#log.log('warn', 'gave up files that were not stored', {
-      files,
-      bytes,
-      from: formatTxid(txid(what.from)),
-      kept: folder ?? 'their commits are in the database; what differs is stored once there is room',
-    });
+    if (files > 0) {
+      this.#log.log('warn', 'gave up files that were not stored', {
+        files,
+        bytes,
+        from: formatTxid(txid(what.from)),
+        kept: folder ?? 'their commits are in the database; what differs is stored once there is room',
+      });
+    }
     if (!this.#follower) return;
     this.#suspend('files that were not stored were given up');
-    this.#resumeAtMs = performance.now() + this.#roomRetry.next();
+    const isFound = what.base.txid >= what.from; // the store takes files, and so has the disk room
+    this.#resumeAtMs = isFound ? Number.NEGATIVE_INFINITY : performance.now() + this.#roomRetry.next();
   }
 
-  /** Whether files may be made again. Who waits for that has it tried at once. */
+  /** Whether files may be made again. Where somebody waits for that, it is tried at once. */
   get #hasRoomAgain(): boolean {
     if (this.#hasRoom) return true;
     if (this.#maker.unstoredBytes > this.#settings.maxSpoolBytes / 2 || !this.#share.mayResume) return false;
-    return this.#waiters.length > 0 || performance.now() >= this.#resumeAtMs;
+    return this.#stopping || this.#waiters.length > 0 || performance.now() >= this.#resumeAtMs;
   }
 
   /** Compares and goes on, once there is room again; false while there is not. */
@@ -483,7 +496,7 @@ export class DatabaseCapture {
   /** The last commits are those of the database that is there now. */
   async #attachForTheLast(): Promise<WalFollower> {
     if (this.#follower && !(this.#identity && this.#follower.stillThere(this.#identity))) {
-      this.#keepLastCommits(this.#follower);
+      await this.#keepLastCommits(this.#follower);
       this.#detach();
     }
     return this.#follower ?? (await this.#attach());
@@ -510,5 +523,11 @@ export class DatabaseCapture {
       // Where there is no database, there are no commits.
       if (!(error instanceof NotReady) || error instanceof Hindered) throw error;
     }
+    if (this.#keptAside === undefined) return;
+    throw new RivuletError({
+      code: 'NOT_STORED',
+      message: `${this.#settings.path} was removed before all of its commits were stored`,
+      kept: `files that hold them are in ${this.#keptAside}`,
+    });
   }
 }

@@ -1,6 +1,5 @@
 import { statfsSync } from 'node:fs';
 import { identify } from '../base/database-files.ts';
-import { hasCode } from '../base/errors.ts';
 
 /**
  * Files that are not stored yet may be so many times as large as what is left free on the disk of the database, those of all
@@ -45,7 +44,7 @@ export class DiskShare {
     this.#starved = starved;
   }
 
-  /** The database is on this device. */
+  /** The database is on this device, as its folder has it: files can have others, where file systems lie upon each other. */
   join(device: bigint): void {
     this.leave();
     if (identify(this.#folder)?.device !== device) return;
@@ -70,19 +69,25 @@ export class DiskShare {
 
   /** No more files should be made; `more`: bytes of one that is being made. */
   isUsedUp(more = 0): boolean {
-    const bytes = this.#together + more;
-    return bytes > LITTLE_BYTES && bytes > SHARE.most * this.#freeBytes;
+    return this.#bytes + more > LITTLE_BYTES && this.#together + more > SHARE.most * this.#freeBytes;
   }
 
   /** Files can be made again. */
   get mayResume(): boolean {
-    return this.#together === 0 || this.#together <= SHARE.resumed * this.#freeBytes;
+    return this.#bytes === 0 || this.#together <= SHARE.resumed * this.#freeBytes;
   }
 
-  /** Has files given up if they take what the database will need: those of whoever has most. `isFull`: whatever the disk says. */
+  /**
+   * Has files given up if they take what the database will need: those of whoever has most. `isFull`: whoever calls has met a limit of
+   * its own (a quota), which the disk does not show.
+   */
   relieve(isFull = false): void {
     if (!this.#disk || this.#together === 0) return;
-    if (!isFull && this.#together <= SHARE.utmost * this.#freeBytes) return;
+    if (isFull) {
+      if (this.#bytes > 0) this.#starved();
+      return;
+    }
+    if (this.#together <= SHARE.utmost * this.#freeBytes) return;
     let largest: DiskShare = this;
     for (const other of this.#disk.sharers) if (other.#bytes > largest.#bytes) largest = other;
     largest.#starved();
@@ -92,14 +97,13 @@ export class DiskShare {
     return this.#disk?.bytes ?? 0;
   }
 
-  /** What those who are not root can still use. */
+  /** What those who are not root can still use. Where nobody can tell, a full disk is met, not foreseen. */
   get #freeBytes(): number {
     try {
       const { bavail, bsize } = statfsSync(this.#folder);
       return bavail * bsize;
-    } catch (error) {
-      if (hasCode(error, 'ENOENT')) return Number.POSITIVE_INFINITY; // somebody removed it, and our files with it
-      throw error;
+    } catch {
+      return Number.POSITIVE_INFINITY;
     }
   }
 }

@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
+import { bootId } from '../base/boot.ts';
+import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid, txid } from '../base/types.ts';
 import { kernel } from '../kernel/kernel.ts';
 import { imagePageCount, type WalRange } from '../ltx/format.ts';
-import { LtxError } from '../ltx/ltx-error.ts';
 import { batchCapacity, type PageBatch } from '../ltx/page-batch.ts';
 import type { EncodedPages } from '../ltx/page-encoder.ts';
 import {
@@ -60,6 +60,7 @@ export class L0Maker {
   /** The newest file that was made since the start. */
   #madeTxid = 0n;
   #hasGivenUp = false;
+  readonly #boot = bootId();
   #lastMs = 0;
 
   constructor(
@@ -101,6 +102,12 @@ export class L0Maker {
   /** Every file is in the store. */
   get isStored(): boolean {
     return this.#storedTxid >= this.#madeTxid && this.#unstoredBytes === 0;
+  }
+
+  /** Where to go on in the WAL. Nowhere after a boot: of what SQLite was told not to sync, anything can be lost. */
+  get placeToGoOn(): WalPosition | undefined {
+    const wal = this.#position?.wal;
+    return wal?.boot === undefined || wal.boot !== this.#boot ? undefined : wal;
   }
 
   /** Pages of the database as the replica has it. */
@@ -145,10 +152,10 @@ export class L0Maker {
   giveUp({ from, base }: GivenUp): { readonly files: number; readonly bytes: number } {
     const given = this.#inSpool.filter(({ txid }) => txid >= from);
     let hasImage = false;
-    for (const { path } of given) hasImage = this.#forgetPagesOf(path) || hasImage;
+    if (base.txid === 0n) this.#hashes.resize(0);
+    else for (const { path } of given) hasImage = this.#forgetPagesOf(path) || hasImage;
     // A comparison that finds nothing would store nothing.
     if (this.#hashes.pageCount > 0) this.#hashes.set(1, 0n);
-    if (base.txid === 0n) this.#hashes.resize(0);
     for (const { path } of given) removeSpooled(path);
     this.#inSpool.splice(this.#inSpool.length - given.length);
     this.#unstoredBytes = 0;
@@ -171,8 +178,8 @@ export class L0Maker {
         if (pgno <= hashes.pageCount) hashes.set(pgno, 0n);
       });
       return count === imagePageCount(commit, pageSize);
-    } catch (error) {
-      if (!(error instanceof LtxError) && !hasCode(error, 'ENOENT')) throw error;
+    } catch {
+      // Whatever it changed: all of it is unknown then.
       hashes.resize(0);
       return true;
     }
@@ -360,8 +367,20 @@ export class L0Maker {
   /** The comparison found nothing: the same TXID now stands on this place in the WAL. */
   #rebase(position: LocalPosition, follower: WalFollower): void {
     this.#log.log('info', 'the database is what the replica has', { txid: formatTxid(position.txid) });
-    this.#position = { ...position, wal: walPosition(follower) };
+    this.#position = { ...position, wal: this.#walPosition(follower) };
     this.#journal.fold(this.#position, this.#hashes);
+  }
+
+  #walPosition(follower: WalFollower): WalPosition {
+    const { salts, frames, sums } = follower.cursor;
+    const chain = sums ?? { first: 0, second: 0 };
+    return {
+      salts: Buffer.from(salts).toString('hex'),
+      frames,
+      sums: chain,
+      file: follower.fileName,
+      boot: this.#boot,
+    };
   }
 
   #newFile(
@@ -393,7 +412,7 @@ export class L0Maker {
       pageSize: follower.pageSize,
       pageCount: follower.commit,
       imageTxid: file.kind === 'image' && file.txid > 1n ? file.txid : this.#position?.imageTxid,
-      wal: walPosition(follower),
+      wal: this.#walPosition(follower),
     };
     try {
       record(position);
@@ -472,10 +491,4 @@ function loadHashes(metaPath: string, { txid: wanted, fileChecksum }: LocalPosit
 function imageUpTo({ imageTxid }: LocalPosition, base: StoredBase): Txid | undefined {
   if (base.lacksSnapshot) return txid(base.txid);
   return imageTxid !== undefined && imageTxid <= base.txid ? imageTxid : undefined;
-}
-
-function walPosition(follower: WalFollower): WalPosition {
-  const { salts, frames, sums } = follower.cursor;
-  const chain = sums ?? { first: 0, second: 0 };
-  return { salts: Buffer.from(salts).toString('hex'), frames, sums: chain, file: follower.fileName };
 }

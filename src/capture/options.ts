@@ -1,4 +1,4 @@
-import type { Checksum } from '../base/types.ts';
+import { type Checksum, checksum } from '../base/types.ts';
 import type { LocalPosition } from '../replica/local-state.ts';
 import type { SpooledFile } from './l0-writer.ts';
 
@@ -47,9 +47,11 @@ export interface StoredBase {
   readonly txid: bigint;
   /** 0n when it is not known. */
   readonly fileChecksum: Checksum;
-  /** It is an image whose snapshot is not stored: another one has to follow. */
+  /** An image that it stands on has no snapshot: another one has to follow. */
   readonly lacksSnapshot: boolean;
 }
+
+export const NOTHING_STORED: StoredBase = { txid: 0n, fileChecksum: checksum(0n), lacksSnapshot: false };
 
 /** Files that are to be given up, and what the next one follows. */
 export interface GivenUp {

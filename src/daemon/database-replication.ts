@@ -7,7 +7,13 @@ import { formatTxid, type Txid } from '../base/types.ts';
 import type { CaptureHandle, CaptureThread } from '../capture/capture-thread.ts';
 import { asLocalFolderError } from '../capture/database-error.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
-import type { CaptureSettings, CaptureState, GivenUp, StoredBase } from '../capture/options.ts';
+import {
+  type CaptureSettings,
+  type CaptureState,
+  type GivenUp,
+  NOTHING_STORED,
+  type StoredBase,
+} from '../capture/options.ts';
 import type { DatabaseConfig } from '../config/config.ts';
 import { formatDuration } from '../config/duration.ts';
 import { createIdentity, readIdentity } from '../replica/identity.ts';
@@ -16,7 +22,8 @@ import type { OpenedReplica } from '../replica/open-replica.ts';
 import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
 import { isStoreError, StoreError } from '../store/store.ts';
 import type { Measures } from './metrics.ts';
-import { findStart, NOTHING_STORED, type Start } from './starting-point.ts';
+import { SpoolRoom } from './spool-room.ts';
+import { findStart, type Start } from './starting-point.ts';
 import { askedPauseMs, Uploader } from './uploader.ts';
 
 /** Told while a database is replicated. */
@@ -81,6 +88,8 @@ export class DatabaseReplication {
   /** Until the capture has given up what it was asked to, its files count for nothing. */
   #givingUp = false;
   #timesGivenUp = 0;
+  /** When the oldest commit was captured that was given up, until something is stored again. */
+  #behindSinceMs: number | undefined;
   #captureEnds = false;
   #lost: RivuletError | undefined;
   #started = false;
@@ -111,13 +120,13 @@ export class DatabaseReplication {
       path: this.path,
       state: this.#uploadEnd ? 'failed' : this.#state.kind,
       gauges: this.#capture?.gauges,
-      capturedTxid: waiting.at(-1)?.txid ?? this.#stored ?? 0n,
-      storedTxid: this.#stored ?? 0n,
+      capturedTxid: waiting.at(-1)?.txid ?? this.#stored ?? this.#base.txid,
+      storedTxid: this.#stored ?? this.#base.txid,
       storedFiles: this.#storedFiles,
       storedBytes: this.#storedBytes,
       waitingFiles: waiting.length,
       waitingBytes: waiting.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-      waitingSinceMs: waiting[0]?.timestampMs,
+      waitingSinceMs: this.#behindSinceMs ?? waiting[0]?.timestampMs,
       uploadFailures: this.#uploader.failures,
     };
   }
@@ -199,6 +208,7 @@ export class DatabaseReplication {
     const sinceMs = Date.now();
     let saidMs = Number.NEGATIVE_INFINITY;
     this.#startError = why;
+    const room = new SpoolRoom(path, metaPath, this.#log);
     for (let isLast = false; !isLast; ) {
       if (performance.now() - saidMs >= LATER_MS.remind) {
         saidMs = performance.now();
@@ -206,6 +216,7 @@ export class DatabaseReplication {
         const kept = 'its commits are in it, and are stored then';
         this.#log.log('error', message, { error: messageOf(this.#startError), kept });
       }
+      room.relieve();
       await sleep(Math.max(backoff.next(), askedPauseMs(this.#startError)), this.#ending.signal);
       // A stop makes one more try: the store may be back.
       isLast = this.#ending.signal.aborted;
@@ -278,7 +289,7 @@ export class DatabaseReplication {
       const txid = await this.#captureAll(limits);
       const drained = await this.#drain(limits);
       // Nothing waits where what was captured was given up.
-      if (drained && timesGivenUp === this.#timesGivenUp) return txid;
+      if (drained && !this.#givingUp && timesGivenUp === this.#timesGivenUp) return txid;
       if (drained && performance.now() < untilMs) continue;
       throw this.trouble ?? new RivuletError({ code: 'NOT_STORED', message: `${this.path}: not stored in time` });
     }
@@ -319,7 +330,7 @@ export class DatabaseReplication {
     if (hasCode(this.#uploadEnd, 'REPLICA_CONFLICT')) this.#distrustState();
     await this.#opened.store.close();
     this.#lock?.[Symbol.dispose]();
-    error ??= this.#lost;
+    error ??= this.#lost ?? this.#uploadEnd;
     return { complete: drained && error === undefined, left, error: error ?? (drained ? undefined : this.trouble) };
   }
 
@@ -393,7 +404,11 @@ export class DatabaseReplication {
     if (!this.#hasStored) void this.#sayUndecidedCreates();
     this.#hasStored = true;
     this.#stored = file.txid;
-    this.#base = { txid: file.txid, fileChecksum: file.fileChecksum, lacksSnapshot: false };
+    this.#behindSinceMs = undefined;
+    // An image whose snapshot was missing comes after what follows it.
+    if (file.txid >= this.#base.txid) {
+      this.#base = { txid: file.txid, fileChecksum: file.fileChecksum, lacksSnapshot: false };
+    }
     this.#storedFiles++;
     this.#storedBytes += file.sizeBytes;
     this.#capture?.stored(file);
@@ -402,7 +417,8 @@ export class DatabaseReplication {
 
   /** The capture's files take room that the database needs. One that ends is not asked any more: they stay. */
   #onStarved(): void {
-    if (this.#givingUp || this.#ending.signal.aborted || this.#uploadEnd) return;
+    if (this.#givingUp || this.#ending.signal.aborted) return;
+    this.#behindSinceMs ??= this.#uploader.waiting[0]?.timestampMs;
     this.#uploader.giveUp();
     this.#haveGivenUp({ from: this.#base.txid + 1n, base: this.#base });
   }
@@ -417,6 +433,7 @@ export class DatabaseReplication {
 
   #haveGivenUp(what: GivenUp): void {
     this.#timesGivenUp++;
+    this.#givingUp = true;
     if (this.#captureEnds) {
       // Nobody can make another one any more. The next start finds the two to differ, and reads the replica.
       this.#lost = new RivuletError({
@@ -427,7 +444,6 @@ export class DatabaseReplication {
       });
       return;
     }
-    this.#givingUp = true;
     this.#capture?.giveUp(what);
   }
 

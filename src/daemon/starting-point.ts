@@ -4,7 +4,7 @@ import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
 import { cappedBytes, type L0Kind, type SpooledFile } from '../capture/l0-writer.ts';
-import type { StartingPoint, StoredBase } from '../capture/options.ts';
+import { NOTHING_STORED, type StartingPoint, type StoredBase } from '../capture/options.ts';
 import { LtxDecoder } from '../ltx/decoder.ts';
 import { imagePageCount, type LtxHeader, parseLtxName } from '../ltx/format.ts';
 import { createIdentity, type Identity, newLineage, readIdentity } from '../replica/identity.ts';
@@ -34,7 +34,6 @@ export interface Start {
   readonly base: StoredBase;
 }
 
-export const NOTHING_STORED: StoredBase = { txid: 0n, fileChecksum: checksum(0n), lacksSnapshot: false };
 const PROBE_KEY = 'rivulet.probe';
 
 interface Place {
@@ -66,9 +65,9 @@ export async function findStart(place: Place): Promise<Start> {
   if (theirs.length > 0) return startFromReplica(place, lineage, theirs);
   if (state && stored) {
     const following = await continuation(place, state, stored);
-    const unstored = following && withImage(place, state, files, following);
     if (following) {
-      return startFromState(state, lineage, unstored ?? following, stored.maxTxid, unstored === undefined);
+      const unstored = withImage(place, state, files, following.unstored);
+      return startFromState(state, lineage, unstored ?? following.unstored, following.stored, unstored === undefined);
     }
   }
   return startFromReplica(place, lineage, []);
@@ -88,7 +87,7 @@ export async function storeLeftovers(place: Place): Promise<void> {
   const files = await replica.listAll({ signal });
   const stored = newest(files.filter((file) => file.level === 0));
   const following = stored
-    ? await continuation(place, state, stored)
+    ? (await continuation(place, state, stored))?.unstored
     : files.length === 0 && spooledTo(state, spooledFiles(place), 0n);
   const unstored = following && (withImage(place, state, files, following) ?? following);
   for (const file of unstored || []) {
@@ -123,7 +122,7 @@ async function startEmpty(
   await probe(place);
   const lineage = identity?.lineage ?? state?.lineage ?? newLineage();
   const unstored = state && spooledTo(state, spooledFiles(place), 0n);
-  if (state && unstored) return startFromState(state, lineage, unstored, 0n);
+  if (state && unstored) return startFromState(state, lineage, unstored, NOTHING_STORED);
   if (state) {
     const message = 'the replica is empty, although this database was stored in it; storing it anew';
     place.log.log('warn', message, { before: formatTxid(state.txid) });
@@ -149,16 +148,13 @@ function startFromState(
   state: LocalPosition,
   lineage: string,
   unstored: readonly SpooledFile[],
-  storedTxid: bigint,
+  stored: Pick<StoredBase, 'txid' | 'fileChecksum'>,
   needsImage = false,
 ): Start {
   const spooledBytes = unstored.reduce((sum, file) => sum + cappedBytes(file), 0);
   const [first] = unstored;
-  const base = {
-    txid: storedTxid,
-    fileChecksum: first ? checksum(0n) : state.fileChecksum,
-    lacksSnapshot: needsImage || (first !== undefined && first.txid <= storedTxid),
-  };
+  const lacksSnapshot = needsImage || (first !== undefined && first.txid <= stored.txid);
+  const base = { txid: stored.txid, fileChecksum: stored.fileChecksum, lacksSnapshot };
   const point = {
     position: { ...state, lineage },
     spooledBytes,
@@ -213,7 +209,7 @@ async function startFromReplica(place: Place, lineage: string, theirs: readonly 
 
 /** Where the database is gone, what does not join the replica any more is still all there is of its commits. */
 function keepLastCopies({ databasePath, metaPath, log }: Place): void {
-  const folder = fs.existsSync(databasePath) ? undefined : setSpoolAside(metaPath, 0n);
+  const folder = fs.existsSync(databasePath) ? undefined : setSpoolAside(metaPath, NOTHING_STORED);
   if (folder === undefined) return;
   log.log('warn', 'files that were not stored do not join the replica, which went on without them; they are kept', {
     folder,
@@ -267,17 +263,22 @@ async function continuation(
   place: Place,
   state: LocalPosition,
   stored: LtxFileInfo,
-): Promise<readonly SpooledFile[] | undefined> {
+): Promise<
+  { readonly unstored: readonly SpooledFile[]; readonly stored: Pick<StoredBase, 'txid' | 'fileChecksum'> } | undefined
+> {
   const { txid, fileChecksum } = state;
   if (stored.maxTxid > txid) return undefined;
   const { store, signal } = place;
   const theirs = await storedChecksum(store, stored.key, stored.sizeBytes, { signal });
-  if (stored.maxTxid === txid) return theirs !== undefined && theirs === fileChecksum ? [] : undefined;
+  if (theirs === undefined) return undefined;
+  const proven = { txid: stored.maxTxid, fileChecksum: theirs };
+  if (stored.maxTxid === txid) return theirs === fileChecksum ? { unstored: [], stored: proven } : undefined;
 
   const spooled = spooledFiles(place);
   const ours = spooled.find((file) => file.maxTxid === stored.maxTxid);
   if (!ours || proveFile(ours.path)?.fileChecksum !== theirs) return undefined;
-  return spooledTo(state, spooled, stored.maxTxid);
+  const unstored = spooledTo(state, spooled, stored.maxTxid);
+  return unstored && { unstored, stored: proven };
 }
 
 function spooledFiles({ metaPath }: Place): readonly FolderFile[] {

@@ -36,10 +36,10 @@ export class Uploader {
   readonly #log: Logger;
   readonly #outage: Outage;
   readonly #queue: SpooledFile[] = [];
-  readonly #stop = new AbortController();
+  #stopped = false;
   /** Ends the try that is under way. */
   #try = new AbortController();
-  /** Files that were given up: an earlier try, of this process or the one before, may have succeeded unheard. */
+  /** Files that were tried and given up: the store may have them all the same. */
   #givenUp: SpooledFile[] = [];
   /** The newest file that this one stored in level 0. */
   #previous: SpooledFile | undefined;
@@ -95,26 +95,27 @@ export class Uploader {
 
   /** Forgets what is not stored, for good: others take these TXIDs. */
   giveUp(): void {
-    this.#givenUp.push(...this.#queue.splice(0));
+    this.#givenUp.push(...this.#queue.splice(0).slice(0, 1));
     this.#try.abort();
     this.#hurry?.();
   }
 
-  /** Gives up what is not stored; it stays in the spool. */
+  /** Ends; what is not stored stays in the spool. */
   stop(): void {
-    this.#stop.abort();
+    this.#stopped = true;
+    this.#try.abort();
     this.#hurry?.();
   }
 
   async #run(): Promise<void> {
     const backoff = new Backoff(RETRY_MS.first, RETRY_MS.most);
-    for (let file = this.#queue[0]; file && !this.#stop.signal.aborted; file = this.#queue[0]) {
+    for (let file = this.#queue[0]; file && !this.#stopped; file = this.#queue[0]) {
       let stored: SpooledFile;
       this.#try = new AbortController();
       try {
         stored = await this.#storeFile(file);
       } catch (error) {
-        if (this.#stop.signal.aborted) return;
+        if (this.#stopped) return;
         if (this.#queue[0] !== file) continue; // it was given up
         this.#lastError = error;
         this.#failures++;
@@ -146,7 +147,7 @@ export class Uploader {
 
   /** Stores it, and says so; or says which one of the same TXID was found that had been given up. */
   async #storeFile(file: SpooledFile): Promise<SpooledFile> {
-    const signal = AbortSignal.any([this.#stop.signal, this.#try.signal]);
+    const { signal } = this.#try;
     if (this.#previous !== file) {
       const stored = await this.#storeOrFind(file, signal);
       if (stored !== file) {
@@ -186,7 +187,7 @@ export class Uploader {
    * What we store from then on would be built on a file that is no more.
    */
   async #checkStands(file: SpooledFile): Promise<void> {
-    const options = { signal: AbortSignal.any([this.#stop.signal, this.#try.signal]) };
+    const options = { signal: this.#try.signal };
     if (await this.#store.conditionalWrites(options)) return;
     const key = this.#layout.key(0, file.txid, file.txid);
     try {

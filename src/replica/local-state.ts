@@ -53,6 +53,8 @@ export interface WalPosition {
   readonly sums: WalSums;
   /** The database file that it belongs to (its inode and when it was made). */
   readonly file: string;
+  /** Since when the machine runs, by name; undefined where that is not known. */
+  readonly boot?: string | undefined;
 }
 
 /** What the page hashes stand on. */
@@ -261,14 +263,21 @@ export function distrustState(metaPath: string): void {
 }
 
 /**
- * Moves a spool that holds files newer than `stored` (what the replica has) to a name of its own, and returns that: such
- * files can be all there is of their commits. Undefined: it holds none.
+ * Moves a spool that holds files newer than `stored` (what the replica has), or another file of that TXID, to a name of its own, and
+ * returns that: such files can be all there is of their commits. Undefined: it holds none.
  */
-export function setSpoolAside(metaPath: string, stored: bigint): string | undefined {
+export function setSpoolAside(
+  metaPath: string,
+  stored: { readonly txid: bigint; readonly fileChecksum: Checksum },
+): string | undefined {
   const spool = spoolPathFor(metaPath);
   if (!fs.existsSync(spool)) return undefined;
-  const isNewer = (name: string): boolean => (parseLtxName(name)?.maxTxid ?? 0n) > stored;
-  if (!fs.readdirSync(spool).some(isNewer)) return undefined;
+  const isUnstored = (name: string): boolean => {
+    const maxTxid = parseLtxName(name)?.maxTxid ?? 0n;
+    if (maxTxid !== stored.txid) return maxTxid > stored.txid;
+    return maxTxid > 0n && fileChecksumOf(join(spool, name)) !== stored.fileChecksum;
+  };
+  if (!fs.readdirSync(spool).some(isUnstored)) return undefined;
   const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
   for (let n = 1; ; n++) {
     const aside = join(metaPath, `unstored-${stamp}${n > 1 ? `-${n}` : ''}`);
@@ -277,6 +286,14 @@ export function setSpoolAside(metaPath: string, stored: bigint): string | undefi
     fsyncFolder(metaPath);
     return aside;
   }
+}
+
+/** What an LTX file says of itself at its end; undefined where it is cut. */
+function fileChecksumOf(path: string): Checksum | undefined {
+  return readFileIfThere(path, (fd, sizeBytes) => {
+    const bytes = Buffer.alloc(8);
+    return readFully(fd, bytes, Math.max(sizeBytes - 8, 0)) === 8 ? checksum(bytes.readBigUInt64BE()) : undefined;
+  });
 }
 
 /** Writes the state that a restored database starts from, and drops what an earlier database left in its place. */
@@ -319,7 +336,7 @@ export class StateJournal {
 
   /** Writes the whole state instead of a record. */
   fold(position: LocalPosition, hashes: PageHashes): void {
-    this.close();
+    this.interrupt();
     saveState(this.#metaPath, position, hashes);
     this.#folded = true;
   }

@@ -1,14 +1,20 @@
 import * as fs from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { makeFoldersDurably } from '../base/durable-file.ts';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
 import { type Checksum, checksum, formatTxid, type Txid } from '../base/types.ts';
 import { notBuilt } from '../config/not-built.ts';
-import { MIN_FILE_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
+import { formatLtxName, MIN_FILE_SIZE, TRAILER_SIZE } from '../ltx/format.ts';
 import { readTrailer } from '../ltx/page-index.ts';
 import { type Identity, readIdentity } from '../replica/identity.ts';
-import { type LocalPosition, metaPathFor, saveRestoredState, setSpoolAside } from '../replica/local-state.ts';
+import {
+  type LocalPosition,
+  metaPathFor,
+  saveRestoredState,
+  setSpoolAside,
+  spoolPathFor,
+} from '../replica/local-state.ts';
 import { lockOwner, type OwnerLock } from '../replica/owner-lock.ts';
 import { PageHashes } from '../replica/page-hashes.ts';
 import { planRestore, type RestorePlan } from '../replica/plan.ts';
@@ -289,18 +295,18 @@ class Restore {
     const { header } = restored.rebuilt;
     let keptSpool: string | undefined;
     try {
-      keptSpool = setSpoolAside(metaPath, newest(restored.listing)?.maxTxid ?? 0n);
+      const [identity, newestFile] = await Promise.all([reading, this.#newestFile(restored, metaPath)]);
+      keptSpool = setSpoolAside(metaPath, newestFile);
       if (keptSpool !== undefined) {
         this.#logger.log('warn', 'commits that were captured and never stored are not in the replica; they are kept', {
           folder: keptSpool,
         });
       }
-      const [identity, fileChecksum] = await Promise.all([reading, this.#newestFileChecksum(restored)]);
       const position: LocalPosition = {
         replicaUrl: this.#replica.store.url,
         lineage: identity?.lineage,
         txid: restored.plan.txid,
-        fileChecksum,
+        fileChecksum: newestFile.txid === restored.plan.txid ? newestFile.fileChecksum : checksum(0n),
         pageSize: header.pageSize,
         pageCount: header.commit,
         imageTxid: restored.rebuilt.imageTxid,
@@ -314,16 +320,25 @@ class Restore {
     return keptSpool;
   }
 
-  /** Of the replica's newest level 0 file, if that is the state which was restored; 0n if not, or if that file is damaged. */
-  async #newestFileChecksum({ listing, plan, rebuilt }: Restored): Promise<Checksum> {
-    const unknown = checksum(0n);
+  /**
+   * Up to where the replica goes, and the checksum of the level 0 file that ends there: 0n where there is none, where it is damaged, or
+   * where nobody needs it, as it is not what was restored, nor is one of its TXID in the spool.
+   */
+  async #newestFile(
+    { listing, plan, rebuilt }: Restored,
+    metaPath: string,
+  ): Promise<{ readonly txid: bigint; readonly fileChecksum: Checksum }> {
+    const txid = newest(listing)?.maxTxid ?? 0n;
+    const unknown = { txid, fileChecksum: checksum(0n) };
     const file = newest(listing.filter(({ level }) => level === 0));
-    if (file !== undefined && file.key === plan.files.at(-1)?.key) return rebuilt.fileChecksum;
-    if (file?.maxTxid !== plan.txid || file.sizeBytes < MIN_FILE_SIZE) return unknown;
+    if (file?.maxTxid !== txid) return unknown;
+    if (file.key === plan.files.at(-1)?.key) return { txid, fileChecksum: rebuilt.fileChecksum };
+    const isSpooled = fs.existsSync(join(spoolPathFor(metaPath), formatLtxName(txid, txid)));
+    if ((txid !== plan.txid && !isSpooled) || file.sizeBytes < MIN_FILE_SIZE) return unknown;
     const bytes = new Uint8Array(TRAILER_SIZE);
     await readRange(this.#context, file.key, file.sizeBytes - TRAILER_SIZE, bytes);
     try {
-      return readTrailer(bytes, rebuilt.header).fileChecksum;
+      return { txid, fileChecksum: readTrailer(bytes, rebuilt.header).fileChecksum };
     } catch {
       return unknown; // the plan did without it
     }

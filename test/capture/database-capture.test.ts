@@ -7,6 +7,7 @@ import { describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isUnderCapture, withDatabaseFile } from '../../src/base/database-files.ts';
+import { checksum } from '../../src/base/types.ts';
 import { loadLocalState, metaPathFor, spoolPathFor } from '../../src/replica/local-state.ts';
 import { databaseChecksum } from '../restore/history.ts';
 import { assertEqual, CaptureHarness, type Setup, setUp } from '../support/capture.ts';
@@ -429,6 +430,64 @@ describe('when things go wrong', () => {
     await harness.stop();
     assert.ok(harness.kinds.includes('diff'));
     await assertEqual(setup, harness);
+  });
+
+  test('files that are given up leave their TXIDs to a difference that holds all they did, even where nothing was written since', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(t, setup.path, { storeFiles: false });
+    await harness.capture.sync();
+    const [image] = harness.files;
+    assert.ok(image);
+    harness.capture.stored(image);
+    for (const ids of ['id < 20', 'id > 190', 'id % 50 = 0']) {
+      await setup.app.run(`UPDATE t SET v = randomblob(700) WHERE ${ids}`);
+      await harness.capture.sync();
+    }
+    const before = harness.files.splice(1);
+    const changed = new Set(before.flatMap(({ path }) => readLtx(readFileSync(path)).pages.map(({ pgno }) => pgno)));
+    const base = { txid: 1n, fileChecksum: image.fileChecksum, lacksSnapshot: false };
+    harness.capture.giveUp({ from: 2n, base });
+    assert.equal(await harness.capture.sync(), 2n);
+    assert.deepEqual([harness.timesGivenUp, harness.kinds], [1, ['image', 'diff']]);
+    const pages = readLtx(readFileSync(harness.files[1]?.path ?? '')).pages.map(({ pgno }) => pgno);
+    assert.deepEqual(new Set(pages), changed.add(1));
+    assert.equal(readdirSync(join(metaPathFor(setup.path), 'spool')).length, 1);
+    await setup.app.run('DELETE FROM t WHERE id > 150');
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
+  test('nothing to give up, by the time it is asked for: what comes next is right all the same', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(t, setup.path);
+    await harness.capture.sync();
+    await setup.app.run("INSERT INTO t(v) VALUES ('more')");
+    await harness.capture.sync();
+    await harness.until(() => harness.files.length === 2, 'there are two files');
+    const base = { txid: 2n, fileChecksum: harness.files[1]?.fileChecksum ?? checksum(0n), lacksSnapshot: false };
+    harness.capture.giveUp({ from: 3n, base });
+    await harness.until(() => harness.timesGivenUp === 1, 'it says so');
+    await setup.app.run('UPDATE t SET v = randomblob(100) WHERE id = 100');
+    await harness.stop();
+    await assertEqual(setup, harness);
+    const last = readLtx(readFileSync(harness.files.at(-1)?.path ?? '')).header;
+    assert.equal(last.databaseChecksum, databaseChecksum(readFileSync(setup.path), 4096));
+  });
+
+  test('where the database is gone, files that are given up are kept aside, and the stop fails', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(t, setup.path, { storeFiles: false });
+    await harness.capture.sync();
+    await setup.app.run("INSERT INTO t(v) VALUES ('more')");
+    await harness.capture.sync();
+    for (const end of ['', '-wal', '-shm']) rmSync(setup.path + end);
+    await harness.until(() => harness.states.at(-1)?.kind === 'waiting', 'it is seen');
+    harness.capture.giveUp({ from: 1n, base: { txid: 0n, fileChecksum: checksum(0n), lacksSnapshot: false } });
+    await harness.until(() => harness.timesGivenUp === 1, 'they are given up');
+    await assert.rejects(harness.stop(), { code: 'NOT_STORED' });
+    const [aside] = readdirSync(metaPathFor(setup.path)).filter((name) => name.startsWith('unstored-'));
+    assert.ok(aside);
+    assert.deepEqual(readdirSync(join(metaPathFor(setup.path), aside)).length, 2);
   });
 
   test('a process opens a database that it captures only once', async (t) => {

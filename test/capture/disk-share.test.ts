@@ -74,6 +74,16 @@ describe('the share of a disk', () => {
     assert.ok(first.isUsedUp());
   });
 
+  test('is not used up for those who hold little of it', (t) => {
+    const setup = new Setup(t);
+    const [much, little] = [setup.share(), setup.share()];
+    much.hold(setup.times(5));
+    little.hold(1000);
+    assert.deepEqual([much.isUsedUp(), little.isUsedUp(), little.mayResume], [true, false, false]);
+    little.hold(0);
+    assert.ok(little.mayResume);
+  });
+
   test('does not count where the database is on another disk, or nobody holds anything', (t) => {
     const setup = new Setup(t);
     const elsewhere = setup.share(setup.device + 1n);
@@ -85,10 +95,11 @@ describe('the share of a disk', () => {
     assert.deepEqual(setup.asked, []);
   });
 
-  test('a quota is not seen in the disk: who met it says so', (t) => {
+  test('a quota is not seen in the disk: whoever met it is asked', (t) => {
     const setup = new Setup(t);
     const share = setup.share();
     share.hold(1);
+    setup.share().hold(2);
     share.relieve();
     assert.deepEqual(setup.asked, []);
     share.relieve(true);

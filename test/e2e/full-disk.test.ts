@@ -46,9 +46,9 @@ class Place {
     return new Place(t, folder, await SmallDisk.mount(t, join(folder, 'small'), MIB));
   }
 
-  replicate(url: string, settings?: Record<string, string>): TestProcess {
+  replicate(url: string, settings?: Record<string, string>, flags: readonly string[] = []): TestProcess {
     const config = writeConfig(this.path, url, settings);
-    return new TestProcess(this.t, ...this.disk.inside([RIVULET, 'replicate', '-config', config]));
+    return new TestProcess(this.t, ...this.disk.inside([RIVULET, 'replicate', '-config', config, ...flags]));
   }
 
   async holdsEverything(url: string): Promise<true> {
@@ -133,6 +133,28 @@ describe('a disk without room', { skip: skipWithout(SQLITE3, UNSHARE) }, () => {
     await place.disk.remount(ROOMY);
     await eventually('all is stored', () => place.holdsEverything(url));
     assert.equal((await process.end()).status, 0, process.output);
+    place.db.close();
+  });
+
+  test('at a start: the command of -exec runs, and what it commits is stored once there is room', async (t) => {
+    const place = await Place.make(t);
+    const url = `file://${place.folder}/replica`;
+    insertRows(place.db, 20);
+    const settings = { 'meta-path': join(place.small, 'meta') };
+    const first = place.replicate(url, settings);
+    await eventually('the first rows are stored', () => place.holdsEverything(url));
+    assert.equal((await first.end()).status, 0, first.output);
+    await runOk(t, ...place.disk.inside(['sh', '-c', `cat /dev/zero > ${place.small}/others 2>/dev/null; true`]));
+    insertRows(place.db, 500, 1000);
+    const command = 'sh -c "echo the application runs; exec sleep 600"';
+    const process = place.replicate(url, settings, ['-exec', command]);
+    await process.says(/the application runs/);
+    await process.says(/level=ERROR msg="capture suspended" .*ENOSPC/);
+    insertRows(place.db, 20);
+    await place.disk.remount(ROOMY);
+    await eventually('all is stored', () => place.holdsEverything(url));
+    await process.end();
+    assertNoInsides(process.output);
     place.db.close();
   });
 

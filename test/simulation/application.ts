@@ -430,10 +430,30 @@ export class Application {
   /** The power is cut: what was not synced may be gone. Nobody has the database open any more. */
   losePower(): void {
     const left = this.#history.afterPowerLoss(this.#random);
-    for (const end of ['-shm', '-wal', '-journal']) fs.rmSync(this.path + end, { force: true });
-    if (left) fs.writeFileSync(this.path, left.database);
-    if (left?.wal) fs.writeFileSync(`${this.path}-wal`, left.wal);
+    if (left) this.#put(left.database, left.wal);
+    const holey = this.synchronous === 'OFF' && left && this.#history.withoutSomePages(left.database, this.#random);
+    if (holey) {
+      this.#put(holey, left.wal);
+      if (this.#isSound()) this.did.add('a power loss takes pages out of the database');
+      else this.#put(left.database, left.wal);
+    }
     this.noteCommit(true);
+  }
+
+  #put(database: Buffer, wal: Buffer | undefined): void {
+    for (const end of ['-shm', '-wal', '-journal']) fs.rmSync(this.path + end, { force: true });
+    fs.writeFileSync(this.path, database);
+    if (wal) fs.writeFileSync(`${this.path}-wal`, wal);
+  }
+
+  /** Whether SQLite can work with what a power loss left. */
+  #isSound(): boolean {
+    using passerby = new DatabaseSync(this.path, { readOnly: true });
+    try {
+      return passerby.prepare('PRAGMA integrity_check').get()?.integrity_check === 'ok';
+    } catch {
+      return false;
+    }
   }
 
   /** Makes the pages another size, which takes the rollback-journal mode for a moment. Nobody else has it open. */

@@ -67,6 +67,24 @@ export class History {
     return { database: left.database, wal: random() < 0.5 ? this.#withHole(left) : withTornEnd(left.wal, random) };
   }
 
+  /** The same where nothing is ever synced: a few of the pages that were written since `left` was durable are not there. */
+  withoutSomePages(database: Buffer, random: Random): Buffer | undefined {
+    const durable = this.#past[0]?.database;
+    if (!durable) return undefined;
+    const pageSize = database.readUInt16BE(16);
+    const written: number[] = [];
+    for (let at = pageSize; at < Math.min(database.length, durable.length); at += pageSize) {
+      if (database.compare(durable, at, at + pageSize, at, at + pageSize) !== 0) written.push(at);
+    }
+    if (written.length === 0) return undefined;
+    const bytes = Buffer.from(database);
+    for (let i = between(random, 1, 3); i > 0; i--) {
+      const at = written[between(random, 0, written.length - 1)] ?? 0;
+      durable.copy(bytes, at, at, at + pageSize);
+    }
+    return bytes;
+  }
+
   /** Of what was written after the last frame that counts, all is there but the first sector: it ends the chain, and stays where it is. */
   #withHole(left: State): Buffer | undefined {
     const newest = this.#past.at(-1);

@@ -52,6 +52,7 @@ export class Machine {
   #dead = true;
   #inApplication = 0;
   #steps = 0;
+  #boots = 1;
   #crashAt = Number.POSITIVE_INFINITY;
   readonly #connections = new Set<DatabaseSync>();
   readonly #descriptors = new Map<number, { readonly path: string; readonly file: FileObject | undefined }>();
@@ -158,6 +159,7 @@ export class Machine {
 
   /** What the replicator left, after the power was cut: what it had fsynced. */
   losePower(): void {
+    this.#boots++;
     real.rmSync(this.#folder, { recursive: true, force: true });
     this.#files.clear();
     for (const folder of [...this.#durableFolders].sort()) real.mkdirSync(folder, { recursive: true });
@@ -222,6 +224,10 @@ export class Machine {
     this.#replace('statfsSync', (original) => (...args) => {
       this.#step();
       return { ...(original(...args) as object), bsize: 1, bavail: Math.floor(this.#random() * FREE_BYTES[this.room]) };
+    });
+    this.#replace('readFileSync', (original) => (...args) => {
+      const path: unknown = args[0];
+      return path === '/proc/sys/kernel/random/boot_id' ? `${this.#boots}\n` : original(...args);
     });
     this.#replace('closeSync', (original) => (...args) => {
       if (this.#inApplication === 0) this.#descriptors.delete(args[0] as unknown as number);

@@ -35,6 +35,10 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       ],
     ],
   },
+  'goes on after a power loss as if nothing were lost': {
+    file: 'src/capture/l0-maker.ts',
+    edits: [['return wal?.boot === undefined || wal.boot !== this.#boot ? undefined : wal;', 'return wal;']],
+  },
   'infers from salts that one generation follows another': {
     file: FOLLOWER,
     edits: [
@@ -125,6 +129,23 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     file: 'src/daemon/uploader.ts',
     edits: [['if (theirs === given.fileChecksum) return given;', 'if (theirs === given.fileChecksum) return file;']],
   },
+  'stores what it made before it gave files up': {
+    file: 'src/daemon/database-replication.ts',
+    edits: [['    if (this.#givingUp) return; // it is given up as well\n', '']],
+  },
+  'says that all is stored where it was given up': {
+    file: 'src/daemon/database-replication.ts',
+    edits: [
+      [
+        'if (drained && !this.#givingUp && timesGivenUp === this.#timesGivenUp) return txid;',
+        'if (drained) return txid;',
+      ],
+    ],
+  },
+  'leaves the hash of page 1 unknown and goes on': {
+    file: 'src/capture/database-capture.ts',
+    edits: [["    this.#suspend('files that were not stored were given up');\n", '']],
+  },
   'makes no checkpoints while there is no room': {
     file: 'src/capture/database-capture.ts',
     edits: [['this.#follower?.backfill();', 'undefined;']],
@@ -173,6 +194,7 @@ const SMALL_LIMITS: readonly Mutation[] = [
     ],
   },
   { file: 'src/capture/disk-share.ts', edits: [['LITTLE_BYTES = 1024 * 1024;', 'LITTLE_BYTES = 2 * 1024;']] },
+  { file: 'src/capture/file-proof.ts', edits: [['SAMPLED_PAGES = 256;', 'SAMPLED_PAGES = 4;']] },
   { file: 'src/capture/l0-maker.ts', edits: [['TURN_BYTES = 8 * 1024 * 1024;', 'TURN_BYTES = 16 * 1024;']] },
   { file: FOLLOWER, edits: [['LEFT_TO_SYNC = { few: 8 * 1024 * 1024,', 'LEFT_TO_SYNC = { few: 8 * 1024,']] },
 ];

@@ -1,3 +1,5 @@
+import { CHECKSUM_FLAG } from '../../src/base/types.ts';
+import { crcOf } from '../../src/ltx/encoder.ts';
 import { imagePageCount, parseLtxName } from '../../src/ltx/format.ts';
 import { FILE_LAYOUT, LEVELS } from '../../src/replica/layout.ts';
 import { planRestore } from '../../src/replica/plan.ts';
@@ -9,6 +11,8 @@ export interface RestoredState {
   readonly txid: bigint;
   readonly pageSize: number;
   readonly image: Buffer;
+  /** The checksum of all pages, as the file has it, is right. */
+  readonly isProven: boolean;
 }
 
 /** What it gives after one more level 0 file; undefined where that file would mix pages of two sizes. */
@@ -20,7 +24,18 @@ export function afterFile(before: RestoredState | undefined, file: Buffer): Rest
   const image = Buffer.alloc(commit * pageSize);
   if (before && !isImage) before.image.copy(image);
   for (const page of pages) image.set(page.bytes, (page.pgno - 1) * pageSize);
-  return { txid: maxTxid, pageSize, image };
+  return { txid: maxTxid, pageSize, image, isProven: checksumOf(image, pageSize) === header.databaseChecksum };
+}
+
+/** The rolling checksum of a database: the XOR of those of its pages. */
+function checksumOf(image: Buffer, pageSize: number): bigint {
+  let xor = 0n;
+  for (let pgno = 1; pgno * pageSize <= image.length; pgno++) {
+    const number = Buffer.alloc(4);
+    number.writeUInt32BE(pgno);
+    xor ^= CHECKSUM_FLAG | crcOf(crcOf(0n, number), image.subarray((pgno - 1) * pageSize, pgno * pageSize));
+  }
+  return xor | CHECKSUM_FLAG;
 }
 
 /** Whether Litestream, which merges all files of a plan, can restore the newest state. */

@@ -6,6 +6,7 @@ import type { CaptureThread } from '../../src/capture/capture-thread.ts';
 import { DatabaseCapture } from '../../src/capture/database-capture.ts';
 import { CaptureGauges } from '../../src/capture/gauges.ts';
 import type { SpooledFile } from '../../src/capture/l0-writer.ts';
+import type { CaptureListener } from '../../src/capture/options.ts';
 import type { DatabaseConfig } from '../../src/config/config.ts';
 import { DatabaseReplication } from '../../src/daemon/database-replication.ts';
 import { FILE_LAYOUT, SNAPSHOT_LEVEL } from '../../src/replica/layout.ts';
@@ -18,6 +19,7 @@ import { between, type Random, randomOf } from '../support/writers.ts';
 import { Application, type Outcome } from './application.ts';
 import { FaultyStore, type Weather } from './faulty-store.ts';
 import { Crash, type Machine, type Room } from './machine.ts';
+import { MessageLine } from './message-line.ts';
 import { afterFile, canBeMerged, type RestoredState } from './replica-state.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
@@ -48,6 +50,7 @@ export class World {
   readonly #store: FaultyStore;
   readonly #config: DatabaseConfig;
   #replication: DatabaseReplication | undefined;
+  #hasStarted = false;
   #captures: DatabaseCapture[] = [];
   #failure: unknown;
   /** Found in the middle of something. */
@@ -454,25 +457,42 @@ export class World {
     this.#say('replicator starts');
     const thread: Pick<CaptureThread, 'open'> = {
       open: (settings, start, listener, logger) => {
-        const spooled = (file: SpooledFile): void => {
-          this.#checkTold(file);
-          listener.spooled(file);
+        // Two threads, which hear of each other in the order in which it was said, and later.
+        const [toCapture, toMain] = [new MessageLine(random), new MessageLine(random)];
+        const told: CaptureListener = {
+          spooled: (file) => {
+            this.#checkTold(file);
+            toMain.send(() => listener.spooled(file));
+          },
+          state: (state) => toMain.send(() => listener.state(state)),
+          progress: () => undefined,
+          starved: () => toMain.send(() => listener.starved()),
+          gaveUp: () => toMain.send(() => listener.gaveUp()),
         };
-        // As a message of another thread: not before whoever opens it has it.
-        const starved = (): void => queueMicrotask(() => listener.starved());
-        const capture = new DatabaseCapture(settings, start, { ...listener, spooled, starved }, logger);
+        const capture = new DatabaseCapture(settings, start, told, logger);
         this.#captures.push(capture);
         const ended = Promise.withResolvers<void>();
         ended.promise.catch(() => undefined);
-        capture.run().then(ended.resolve, ended.reject);
+        capture.run().then(
+          () => toMain.send(ended.resolve),
+          (error: unknown) => toMain.send(() => ended.reject(error)),
+        );
         return {
           gauges: new CaptureGauges(),
-          sync: () => capture.sync(),
-          stored: (file) => capture.stored(file),
-          giveUp: (what) => capture.giveUp(what),
+          sync: () =>
+            new Promise((resolve, reject) => {
+              toCapture.send(() =>
+                capture.sync().then(
+                  (txid) => toMain.send(() => resolve(txid)),
+                  (error: unknown) => toMain.send(() => reject(error)),
+                ),
+              );
+            }),
+          stored: (file) => toCapture.send(() => capture.stored(file)),
+          giveUp: (what) => toCapture.send(() => capture.giveUp(what)),
           ended: ended.promise,
           stop: (hasRoom) => {
-            capture.stop(hasRoom);
+            toCapture.send(() => capture.stop(hasRoom));
             return ended.promise;
           },
         };
@@ -482,7 +502,10 @@ export class World {
       if (this.#replication === replication && !isCrash(error)) this.#failure = error;
     };
     replication.ended.catch(fail);
-    replication.start(thread, new AbortController().signal, true).catch(fail);
+    this.#hasStarted = false;
+    replication.start(thread, new AbortController().signal, true).then(() => {
+      if (this.#replication === replication) this.#hasStarted = true;
+    }, fail);
     await this.#time.settle();
   }
 
@@ -513,9 +536,13 @@ export class World {
       hasWal: this.#application.hasWal,
     }));
     let ended = false;
+    let isComplete = false;
+    const hasStarted = this.#hasStarted;
+    const before = this.#machine.asApplication(() => this.#application.image());
     const stopping = replication.stop({ timeoutMs: 3000, everyMs: 500, signal }).then(
-      () => {
+      ({ complete }) => {
         ended = true;
+        isComplete = complete;
       },
       () => {
         ended = true;
@@ -525,6 +552,10 @@ export class World {
     if (this.#machine.isDead) return; // it died on its way out
     if (!ended) throw new Broken('a stop does not end');
     await stopping;
+    const now = this.#machine.asApplication(() => this.#application.image());
+    if (hasStarted && isComplete && before !== undefined && now?.equals(before)) {
+      this.#expectNewest('what a stop said was complete');
+    }
     if (
       hasWal &&
       closings === this.#application.closings &&
@@ -623,6 +654,7 @@ export class World {
     this.#restored = next;
     if (next) this.#states.set(FILE_LAYOUT.key(SNAPSHOT_LEVEL, 1n, txid), next);
     if (!next) this.#broken ??= new Broken(`${key} mixes two page sizes`);
+    else if (!next.isProven) this.#broken ??= new Broken(`${key} has another database checksum than its pages`);
     else if (!this.#application.wasEver(next.image)) {
       this.#broken ??= new Broken('the replica holds a state that the database was never in');
     }

@@ -22,6 +22,7 @@ export class CaptureHarness {
   readonly files: SpooledFile[] = [];
   readonly states: CaptureState[] = [];
   readonly messages: string[] = [];
+  timesGivenUp = 0;
   readonly gauges = new CaptureGauges();
   /** How far a comparison was, 0 to 1. */
   readonly progress: number[] = [];
@@ -62,7 +63,7 @@ export class CaptureHarness {
         state: (next) => void this.states.push(next),
         progress: (doneBytes, totalBytes) => void this.progress.push(doneBytes / totalBytes),
         starved: () => undefined,
-        gaveUp: () => undefined,
+        gaveUp: () => void this.timesGivenUp++,
         spooled: (file) => {
           this.files.push(file);
           this.image.apply(file.path);
