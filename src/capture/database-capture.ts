@@ -320,6 +320,7 @@ export class DatabaseCapture {
     const { maxSpoolBytes } = this.#settings;
     if (this.#maker.unstoredBytes > maxSpoolBytes) this.#suspend(`more than ${maxSpoolBytes} bytes wait for the store`);
     else if (this.#share.isUsedUp()) this.#suspend(NEARLY_FULL);
+    else this.#share.relieve(); // many can have a little each
   }
 
   #checkStillThere(follower: WalFollower): void {

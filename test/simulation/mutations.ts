@@ -129,10 +129,6 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     file: 'src/daemon/uploader.ts',
     edits: [['if (theirs === given.fileChecksum) return given;', 'if (theirs === given.fileChecksum) return file;']],
   },
-  'stores what it made before it gave files up': {
-    file: 'src/daemon/database-replication.ts',
-    edits: [['    if (this.#givingUp) return; // it is given up as well\n', '']],
-  },
   'says that all is stored where it was given up': {
     file: 'src/daemon/database-replication.ts',
     edits: [
