@@ -17,13 +17,7 @@ import { Discontinuity, Hindered, NotReady, Replaced } from './interruptions.ts'
 import { L0Maker } from './l0-maker.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import { Lookout } from './lookout.ts';
-import {
-  type CaptureListener,
-  type CaptureSettings,
-  type GivenUp,
-  NOTHING_STORED,
-  type StartingPoint,
-} from './options.ts';
+import type { CaptureListener, CaptureSettings, GivenUp, StartingPoint } from './options.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
 import { WalFollower } from './wal-follower.ts';
 import type { WalReader } from './wal-reader.ts';
@@ -77,7 +71,8 @@ export class DatabaseCapture {
   readonly #roomRetry = new Backoff(ROOM_RETRY_MS.first, ROOM_RETRY_MS.most);
   #resumeAtMs = Number.NEGATIVE_INFINITY;
   #toGiveUp: GivenUp | undefined;
-  #keptAside: string | undefined;
+  /** Commits of a database that is gone. */
+  #lost: RivuletError | undefined;
   #lastCheckMs = Number.NEGATIVE_INFINITY;
   #checkpointFailure: string | undefined;
 
@@ -160,7 +155,6 @@ export class DatabaseCapture {
     if (error instanceof NotReady) {
       if (error instanceof Replaced && this.#follower) await this.#keepLastCommits(this.#follower);
       this.#detach();
-      // Its files are all there is of it.
       if (!identify(this.#settings.path)) this.#share.leave();
       this.#listener.state({ kind: 'waiting', reason: error.message });
       if (error instanceof Replaced) return;
@@ -196,6 +190,7 @@ export class DatabaseCapture {
     try {
       this.#identity = claimDatabase(path);
       this.#share.join(identify(dirname(path))?.device ?? 0n);
+      this.#lost = undefined; // another one took its place
       this.#lookout.attach(this.#identity);
       return await this.#follow(this.#identity, found.pageSize);
     } catch (error) {
@@ -339,14 +334,16 @@ export class DatabaseCapture {
 
   /** The files are gone from their names, but open here: what was committed to them is stored before they are let go. */
   async #keepLastCommits(follower: WalFollower): Promise<void> {
+    // Nobody writes to it any more, and its files may be all there is of it.
+    this.#share.leave();
     try {
       if (this.#suspended !== undefined) await this.#compare(follower, follower.beginExactly());
       else if (follower.stands) follower.capture();
       this.#cut(follower);
     } catch (error) {
-      this.#log.log('warn', 'the last commits of a removed database could not be captured', {
-        error: messageOf(error),
-      });
+      const message = `the last commits of ${this.#settings.path}, which was removed, could not be captured`;
+      this.#log.log('warn', message, { error: messageOf(error) });
+      this.#lost = new RivuletError({ code: 'NOT_STORED', message: `${message}: ${messageOf(error)}` });
     }
   }
 
@@ -440,8 +437,14 @@ export class DatabaseCapture {
     if (!what) return;
     const { path, metaPath } = this.#settings;
     // Where the database is gone since it was asked for, they are all there is of their commits.
-    const folder = identify(path) ? undefined : setSpoolAside(metaPath, NOTHING_STORED);
-    if (folder !== undefined) this.#keptAside = folder;
+    const folder = identify(path) ? undefined : setSpoolAside(metaPath, what.base);
+    if (folder !== undefined) {
+      this.#lost = new RivuletError({
+        code: 'NOT_STORED',
+        message: `${path} was removed before all of its commits were stored`,
+        kept: `files that hold them are in ${folder}`,
+      });
+    }
     const { files, bytes } = this.#maker.giveUp(what);
     this.#toGiveUp = undefined;
     this.#listener.gaveUp();
@@ -469,7 +472,9 @@ export class DatabaseCapture {
   /** Compares and goes on, once there is room again; false while there is not. */
   async #resume(follower: WalFollower, reason: string): Promise<boolean> {
     if (!this.#hasRoomAgain) {
-      this.#makeRoom();
+      // One that was attached meanwhile stands.
+      if (follower.stands) this.#suspend(reason);
+      else this.#makeRoom();
       const error = new RivuletError({ code: 'CAPTURE_SUSPENDED', message: `capture is suspended: ${reason}` });
       for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
       return false;
@@ -524,11 +529,6 @@ export class DatabaseCapture {
       // Where there is no database, there are no commits.
       if (!(error instanceof NotReady) || error instanceof Hindered) throw error;
     }
-    if (this.#keptAside === undefined) return;
-    throw new RivuletError({
-      code: 'NOT_STORED',
-      message: `${this.#settings.path} was removed before all of its commits were stored`,
-      kept: `files that hold them are in ${this.#keptAside}`,
-    });
+    if (this.#lost) throw this.#lost;
   }
 }

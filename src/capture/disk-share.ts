@@ -1,5 +1,6 @@
 import { statfsSync } from 'node:fs';
 import { identify } from '../base/database-files.ts';
+import { DISK_FULL_CODES } from '../base/errors.ts';
 
 /**
  * Files that are not stored yet may be so many times as large as what is left free on the disk of the database, those of all
@@ -10,8 +11,9 @@ const SHARE = { resumed: 1, most: 3, utmost: 7 } as const;
 const LITTLE_BYTES = 1024 * 1024;
 
 /** Thrown by whoever would take the database's room: as if the disk were full already. */
-export function noRoom(): Error {
-  return Object.assign(new Error('the database will need what is left of its disk'), { code: 'ENOSPC' });
+export function nearlyFull(): Error {
+  const message = 'the database will need what is left of its disk';
+  return Object.assign(new Error(message), { code: DISK_FULL_CODES[0], syscall: 'write' });
 }
 
 /** All files that wait on one disk, and whose they are. */
@@ -69,6 +71,7 @@ export class DiskShare {
 
   /** No more files should be made; `more`: bytes of one that is being made. */
   isUsedUp(more = 0): boolean {
+    if (!this.#disk) return false;
     return this.#bytes + more > LITTLE_BYTES && this.#together + more > SHARE.most * this.#freeBytes;
   }
 

@@ -17,7 +17,7 @@ import {
 import { type HashChanges, PageHashes } from '../replica/page-hashes.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
 import { WAL_HEADER_SIZE } from '../sqlite/wal.ts';
-import { type DiskShare, noRoom } from './disk-share.ts';
+import { type DiskShare, nearlyFull } from './disk-share.ts';
 import { cappedBytes, type L0Kind, L0Writer, type SpooledFile } from './l0-writer.ts';
 import type { CaptureListener, CaptureSettings, GivenUp, StartingPoint, StoredBase } from './options.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
@@ -107,7 +107,7 @@ export class L0Maker {
   /** Where to go on in the WAL. Nowhere after a boot: of what SQLite was told not to sync, anything can be lost. */
   get placeToGoOn(): WalPosition | undefined {
     const wal = this.#position?.wal;
-    return wal?.boot === undefined || wal.boot !== this.#boot ? undefined : wal;
+    return wal?.boot === this.#boot ? wal : undefined;
   }
 
   /** Pages of the database as the replica has it. */
@@ -312,7 +312,7 @@ export class L0Maker {
       const kept = image ? dropLockPage(batch, count) : this.#keepDifferent(batch, first, count, next);
       if (kept > 0) writer.add(kept);
       stored += kept;
-      if (kept > 0 && this.#share.isUsedUp(writer.sizeBytes)) throw noRoom();
+      if (kept > 0 && this.#share.isUsedUp(writer.sizeBytes)) throw nearlyFull();
       sinceTurn += count * pageSize;
       if (sinceTurn < TURN_BYTES) continue;
       sinceTurn = 0;

@@ -208,7 +208,7 @@ export class DatabaseReplication {
     const sinceMs = Date.now();
     let saidMs = Number.NEGATIVE_INFINITY;
     this.#startError = why;
-    const room = new SpoolRoom(path, metaPath, this.#log);
+    using room = new SpoolRoom(path, metaPath, this.#log);
     for (let isLast = false; !isLast; ) {
       if (performance.now() - saidMs >= LATER_MS.remind) {
         saidMs = performance.now();
@@ -216,7 +216,7 @@ export class DatabaseReplication {
         const kept = 'its commits are in it, and are stored then';
         this.#log.log('error', message, { error: messageOf(this.#startError), kept });
       }
-      room.relieve();
+      if (this.#lock) room.relieve();
       await sleep(Math.max(backoff.next(), askedPauseMs(this.#startError)), this.#ending.signal);
       // A stop makes one more try: the store may be back.
       isLast = this.#ending.signal.aborted;

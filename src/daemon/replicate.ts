@@ -281,8 +281,13 @@ function sayWhatIsLeft(replication: DatabaseReplication, ending: Ending, logger:
     because: ending.error === undefined ? 'waiting was given up' : messageOf(ending.error),
     kept: inSpool
       ? 'they are on this machine, and are stored first at the next start'
-      : 'the database has what was committed to it; the next start compares it with the replica',
+      : (hasCode(ending.error, 'NOT_STORED') && keptOf(ending.error)) ||
+        'the database has what was committed to it; the next start compares it with the replica',
   });
+}
+
+function keptOf(error: unknown): string | undefined {
+  return error instanceof RivuletError ? error.kept : undefined;
 }
 
 function describe(reason: Reason): string {

@@ -53,7 +53,7 @@ export interface WalPosition {
   readonly sums: WalSums;
   /** The database file that it belongs to (its inode and when it was made). */
   readonly file: string;
-  /** Since when the machine runs, by name; undefined where that is not known. */
+  /** Since when the machine runs, by name; undefined in a state of an earlier version. */
   readonly boot?: string | undefined;
 }
 
@@ -336,15 +336,17 @@ export class StateJournal {
 
   /** Writes the whole state instead of a record. */
   fold(position: LocalPosition, hashes: PageHashes): void {
-    this.interrupt();
+    this.close();
+    this.#folded = false;
     saveState(this.#metaPath, position, hashes);
     this.#folded = true;
   }
 
-  /** The next record will be a whole state: it does not follow the one before. */
+  /** What comes next does not follow the newest record, which is never to be replayed again: it will be a whole state. */
   interrupt(): void {
     this.close();
     this.#folded = false;
+    fs.rmSync(join(this.#metaPath, JOURNAL_FILE), { force: true });
   }
 
   close(): void {

@@ -32,7 +32,8 @@ export function lockOwner(databasePath: string, metaPath: string): OwnerLock {
 function lock(file: string): OwnerLock {
   const connection = new DatabaseSync(file, { timeout: 0 });
   try {
-    connection.exec('PRAGMA cache_size=1; BEGIN EXCLUSIVE');
+    // Nothing is ever committed to it: a journal would only need room, which a full disk does not have.
+    connection.exec('PRAGMA cache_size=1; PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIVE');
     return { [Symbol.dispose]: () => connection.close() };
   } catch (error) {
     connection.close();

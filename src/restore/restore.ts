@@ -295,13 +295,14 @@ class Restore {
     const { header } = restored.rebuilt;
     let keptSpool: string | undefined;
     try {
-      const [identity, newestFile] = await Promise.all([reading, this.#newestFile(restored, metaPath)]);
+      const newestFile = await this.#newestFile(restored, metaPath);
       keptSpool = setSpoolAside(metaPath, newestFile);
       if (keptSpool !== undefined) {
         this.#logger.log('warn', 'commits that were captured and never stored are not in the replica; they are kept', {
           folder: keptSpool,
         });
       }
+      const identity = await reading;
       const position: LocalPosition = {
         replicaUrl: this.#replica.store.url,
         lineage: identity?.lineage,
@@ -336,8 +337,8 @@ class Restore {
     const isSpooled = fs.existsSync(join(spoolPathFor(metaPath), formatLtxName(txid, txid)));
     if ((txid !== plan.txid && !isSpooled) || file.sizeBytes < MIN_FILE_SIZE) return unknown;
     const bytes = new Uint8Array(TRAILER_SIZE);
-    await readRange(this.#context, file.key, file.sizeBytes - TRAILER_SIZE, bytes);
     try {
+      await readRange(this.#context, file.key, file.sizeBytes - TRAILER_SIZE, bytes);
       return { txid, fileChecksum: readTrailer(bytes, rebuilt.header).fileChecksum };
     } catch {
       return unknown; // the plan did without it

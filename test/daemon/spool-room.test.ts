@@ -12,7 +12,7 @@ test('files of an earlier run are given up once they are seven times as large as
   mkdirSync(spool, { recursive: true });
   const messages: string[] = [];
   const logger: Logger = { log: (_level, message) => void messages.push(message), with: () => logger };
-  const room = new SpoolRoom(join(folder, 'app.db'), join(folder, '.app.db-rivulet'), logger);
+  using room = new SpoolRoom(join(folder, 'app.db'), join(folder, '.app.db-rivulet'), logger);
   const { bavail, bsize } = statfsSync(folder);
   // Files with holes take no room.
   const hold = (factor: number): void => {
@@ -25,8 +25,12 @@ test('files of an earlier run are given up once they are seven times as large as
   assert.equal(readdirSync(spool).length, 1);
   hold(8);
   room.relieve();
+  assert.equal(readdirSync(spool).length, 1, 'where the database is gone, they are all there is');
+  writeFileSync(join(folder, 'app.db'), '');
+  room.relieve();
   room.relieve();
   assert.deepEqual(readdirSync(spool), []);
   assert.deepEqual(messages, ['gave up files that were not stored']);
-  new SpoolRoom(join(folder, 'app.db'), join(folder, 'nowhere'), logger).relieve();
+  using nowhere = new SpoolRoom(join(folder, 'app.db'), join(folder, 'nowhere'), logger);
+  nowhere.relieve();
 });

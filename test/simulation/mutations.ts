@@ -37,7 +37,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'goes on after a power loss as if nothing were lost': {
     file: 'src/capture/l0-maker.ts',
-    edits: [['return wal?.boot === undefined || wal.boot !== this.#boot ? undefined : wal;', 'return wal;']],
+    edits: [['return wal?.boot === this.#boot ? wal : undefined;', 'return wal;']],
   },
   'infers from salts that one generation follows another': {
     file: FOLLOWER,
