@@ -35,10 +35,6 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       ],
     ],
   },
-  'goes on after a power loss as if nothing were lost': {
-    file: 'src/capture/l0-maker.ts',
-    edits: [['return wal?.boot === this.#boot ? wal : undefined;', 'return wal;']],
-  },
   'infers from salts that one generation follows another': {
     file: FOLLOWER,
     edits: [
