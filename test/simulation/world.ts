@@ -552,16 +552,17 @@ export class World {
     if (this.#machine.isDead) return; // it died on its way out
     if (!ended) throw new Broken('a stop does not end');
     await stopping;
-    const now = this.#machine.asApplication(() => this.#application.image());
-    if (hasStarted && isComplete && before !== undefined && now?.equals(before)) {
-      this.#expectNewest('what a stop said was complete');
-    }
     if (
       hasWal &&
       closings === this.#application.closings &&
       !this.#machine.asApplication(() => this.#application.hasWal)
     ) {
       throw new Broken('a stop removed the WAL, by which the next start could go on');
+    }
+    // Only now: to look at it makes a WAL where there is none.
+    const now = this.#machine.asApplication(() => this.#application.image());
+    if (hasStarted && isComplete && before !== undefined && now?.equals(before)) {
+      this.#expectNewest('what a stop said was complete');
     }
     this.#machine.kill();
     await this.#bury('ended');
