@@ -18,7 +18,7 @@ const SYNC_INTERVAL_SECONDS = 1;
 const MOST_AGAIN_BYTES = 500_000;
 /** From so many databases on, what each of them costs is told by all of them together. */
 const MANY = 1000;
-const MOST_OF_MANY = { cpuMs: 0.5, kib: 256, descriptors: 10 } as const;
+const MOST_OF_MANY = { cpuMs: 1, kib: 1024, descriptors: 10 } as const;
 const MOST_IDLE_SECONDS = 0.05;
 /** Pages of 4 KiB and their frame headers. */
 const MOST_WAL_BYTES = 121_359 * 4120;
