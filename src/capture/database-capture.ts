@@ -408,7 +408,7 @@ export class DatabaseCapture {
 
   // ---- Doing without room ----
 
-  /** Stops writing L0 files, for the database's sake: its WAL and its disk come first. `isFull`: whatever the disk says. */
+  /** Stops writing L0 files, for the database's sake: its WAL and its disk come first. `isFull`: a quota was met. */
   #suspend(reason: string, isFull = false): void {
     if (this.#suspended !== reason) {
       const next = `see that the store takes files, and that ${this.#settings.metaPath} has room (or put meta-path on another disk)`;
