@@ -43,6 +43,14 @@ export function makeFoldersDurably(path: string, mode?: number): string[] {
   return made;
 }
 
+/**
+ * The seconds to give a file as its time, for ms since 1970. They travel as a double and are cut to microseconds on their way: without
+ * the extra 0.3 µs half of all milliseconds would come out as the one before, for readers (Litestream) that cut to milliseconds.
+ */
+export function fileSeconds(timestampMs: number): number {
+  return (timestampMs + 0.0003) / 1000;
+}
+
 /** A name beside `path` that no other process uses: the staging place of an atomic write. */
 export function stagingPath(path: string): string {
   return `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;

@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fsyncFolder, makeFolders, writeFully } from '../base/durable-file.ts';
+import { fileSeconds, fsyncFolder, makeFolders, writeFully } from '../base/durable-file.ts';
 import { hasCode } from '../base/errors.ts';
 import { type Checksum, checksum, type Txid } from '../base/types.ts';
 import { EncodePool } from '../ltx/encode-pool.ts';
@@ -148,6 +148,7 @@ export class L0Writer {
       this.#offset += bytes.length;
     });
     writeFully(this.#fd, done.head, 0);
+    this.#setTime(timestampMs);
     fs.fsyncSync(this.#fd);
     this.#close();
     fs.renameSync(this.#staged, this.#path);
@@ -162,6 +163,16 @@ export class L0Writer {
       timestampMs,
       pageCount: this.#encoder.pageCount,
     };
+  }
+
+  /** A store in a folder can link the file as it is then; otherwise it sets the time of its own. */
+  #setTime(timestampMs: number): void {
+    const seconds = fileSeconds(timestampMs);
+    try {
+      fs.futimesSync(this.#fd, seconds, seconds);
+    } catch {
+      // Some file systems do not let us.
+    }
   }
 
   /** Closes; removes what was not finished. */

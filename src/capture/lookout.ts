@@ -7,7 +7,9 @@ import { type Hint, Waker } from './waker.ts';
 import type { WalFollower } from './wal-follower.ts';
 
 /** While commits arrive: how often to see in the WAL-index, between two looks, whether the next one should be sooner. */
-const GLANCE_MS = 50;
+const GLANCE_MS = 200;
+/** The same beside an application that makes checkpoints of its own. Not beside all: to wake up is most of what a glance costs. */
+const WATCHFUL_GLANCE_MS = 50;
 /** The same while the reader stands on read-lock 0: once commits arrive, nobody's checkpoint gets anywhere meanwhile. */
 const REST_GLANCE_MS = 30;
 /** The same after somebody seemed to wait for our read transaction, at first: a RESTART or TRUNCATE does so twice. */
@@ -44,6 +46,10 @@ export class Lookout {
   #device: bigint | undefined;
   #attachedMs = Number.NEGATIVE_INFINITY;
   #lastEventMs = Number.NEGATIVE_INFINITY;
+  /** Somebody seemed to wait for our read transaction when so much was backfilled, after so many handovers. */
+  #awaited: { readonly backfilled: number; readonly handovers: number } | undefined;
+  /** Somebody did, for a checkpoint. */
+  #isWatchful = false;
   /** Until the next glance; grows with each. */
   #glanceMs = REST_GLANCE_MS;
   #glance: NodeJS.Timeout | undefined;
@@ -92,7 +98,8 @@ export class Lookout {
 
   /** `pages`: in the WAL, 0 when they are handed over. */
   #glanceLater(follower: WalFollower, pages: number, cutAtMs: number): void {
-    const mostMs = Math.min(this.#glanceMs, follower.mayRest ? REST_GLANCE_MS : GLANCE_MS);
+    const usualMs = this.#isWatchful ? WATCHFUL_GLANCE_MS : GLANCE_MS;
+    const mostMs = Math.min(this.#glanceMs, follower.mayRest ? REST_GLANCE_MS : usualMs);
     this.#glanceMs = 2 * mostMs;
     // When a handover is due is not known long before.
     const dueMs = pages > 0 ? Math.max(this.#schedule.msUntilDue(pages), LEAST_LOOK_MS) : mostMs;
@@ -110,6 +117,7 @@ export class Lookout {
       // A FULL, RESTART or TRUNCATE waits for our read transaction with the write lock in its hands, so nobody commits; and it does
       // so before it has written anything: no event tells of that.
       const isAwaited = follower.isMoveDue(head) && this.#schedule.pace.isStill(() => follower.unwrittenMs);
+      this.#noteCheckpoint(head.backfilled, isAwaited);
       if (isAwaited) this.#glanceMs = ALERT_GLANCE_MS;
       const isWanted = uncopied > 0 && (follower.mayRest || performance.now() >= cutAtMs);
       if (!isAwaited && !isWanted && !(pages > 0 && this.#schedule.isDue(pages))) {
@@ -120,6 +128,14 @@ export class Lookout {
       // the look meets it, too
     }
     this.wake();
+  }
+
+  /** Whoever waits for us once to make a checkpoint will do so again. */
+  #noteCheckpoint(backfilled: number, isAwaited: boolean): void {
+    const { handovers } = this.#schedule;
+    const before = this.#awaited?.handovers === handovers ? this.#awaited : undefined; // those backfill, too
+    if (before && backfilled > before.backfilled) this.#isWatchful = true;
+    this.#awaited = isAwaited ? { backfilled, handovers } : before;
   }
 
   /** Nothing has been committed for a while, and the reader rests. */

@@ -74,6 +74,28 @@ test('a file on the same disk is linked, and a later put of its key does not tou
   });
 });
 
+test('a file that is as the object has to be is linked as it is, and over nothing', async () => {
+  await inFolder(async (folder) => {
+    const store = new FileStore({ root: join(folder, 'root') });
+    const file = join(folder, 'spooled');
+    await fs.writeFile(file, 'spooled bytes', { mode: 0o600 });
+    const timestampMs = 1_700_000_000_123;
+    await fs.utimes(file, timestampMs / 1000 + 0.0004, timestampMs / 1000 + 0.0004);
+    const { ino, mtimeNs } = await fs.stat(file, { bigint: true });
+    const options = { timestampMs, ifAbsent: true };
+    const info = await store.put('a/k', { file, sizeBytes: 13 }, options);
+    assert.deepEqual(info, { key: 'a/k', sizeBytes: 13, modifiedMs: timestampMs });
+    const stored = await fs.stat(join(folder, 'root/a/k'), { bigint: true });
+    assert.deepEqual([stored.ino, stored.mtimeNs], [ino, mtimeNs], 'nothing was set that was right');
+    await assert.rejects(store.put('a/k', { file, sizeBytes: 13 }, options), { kind: 'exists' });
+    assert.deepEqual(await fs.readdir(join(folder, 'root/a')), ['k']);
+
+    await fs.chmod(file, 0o644);
+    await store.put('a/k2', { file, sizeBytes: 13 }, options);
+    assert.notEqual((await fs.stat(join(folder, 'root/a/k2'), { bigint: true })).ino, ino, 'others may read this one');
+  });
+});
+
 test('a file on another disk is copied', async (t) => {
   await withTmpfs(t, 8, async (disk) => {
     await withFile(patternOf(9, 1 << 20), async (file, sizeBytes) => {

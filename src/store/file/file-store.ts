@@ -23,7 +23,7 @@ import { DurableFolders, fsyncFolder } from './durable-folders.ts';
 import { type FailedAction, fileError } from './file-errors.ts';
 import { listObjects, planListing, STAGING_SUFFIX } from './file-listing.ts';
 import { FileReader } from './file-reader.ts';
-import { create, discard, replace, stage, sweep } from './staged-file.ts';
+import { create, createByLink, discard, replace, type StagedFile, stage, sweep } from './staged-file.ts';
 
 /** How many files of one delete are removed in parallel. */
 const DELETE_CONCURRENCY = 16;
@@ -41,7 +41,7 @@ export interface FileStoreOptions {
  * Objects as files below a folder, each at the path that its key says.
  *
  * A put goes to `<name>.<unique>.tmp` beside its target, is fsynced, and becomes visible by one rename (or link); then the
- * folder is fsynced. Keys that end with `.tmp` are therefore refused. An object's file is never changed once it is visible,
+ * folder is fsynced. A file that already is as the object has to be is linked there at once. Keys that end with `.tmp` are therefore refused. An object's file is never changed once it is visible,
  * so a reader that has it open goes on reading the object it opened, also when that is replaced or deleted.
  *
  * A `{ file }` body on the same disk is hard-linked when it belongs to us with the store's access rights, else copied. A
@@ -145,29 +145,48 @@ export class FileStore implements Store {
     return join(this.#root, key);
   }
 
-  /** One attempt of a put: stage, publish, make durable. */
+  /** One attempt of a put: publish, make durable. */
   async #store(key: string, path: string, body: PutBody, options: PutOptions): Promise<ObjectInfo> {
     const folder = dirname(path);
     await this.#folders.prepare(folder);
     await this.#sweepOnce(folder);
+    const done = (await this.#link(path, body, options)) ?? (await this.#stageAndPublish(path, body, options));
+    // Only now: before this fsync a power loss could still take the new name back.
+    await fsyncFolder(folder);
+    return { key, ...done };
+  }
+
+  async #link(
+    path: string,
+    body: PutBody,
+    { ifAbsent, timestampMs, signal }: PutOptions,
+  ): Promise<StagedFile | undefined> {
+    if (!ifAbsent || !('file' in body)) return undefined;
+    const options = { mode: this.#fileMode, timestampMs, signal };
+    return this.#creating(path, () => createByLink(body.file, body.sizeBytes, path, options));
+  }
+
+  async #stageAndPublish(
+    path: string,
+    body: PutBody,
+    { ifAbsent, timestampMs, signal }: PutOptions,
+  ): Promise<StagedFile> {
     const staged = stagingPath(path);
     try {
-      const { timestampMs, signal } = options;
       const done = await stage(staged, body, { mode: this.#fileMode, timestampMs, signal });
-      options.signal?.throwIfAborted();
-      await (options.ifAbsent ? this.#create(staged, path) : replace(staged, path));
-      // Only now: before this fsync a power loss could still take the new name back.
-      await fsyncFolder(folder);
-      return { key, ...done };
+      signal?.throwIfAborted();
+      await (ifAbsent ? this.#creating(path, () => create(staged, path)) : replace(staged, path));
+      return done;
     } catch (error) {
       await discard(staged);
       throw error;
     }
   }
 
-  async #create(staged: string, path: string): Promise<void> {
+  /** Says what it means that something is at `path` already. */
+  async #creating<T>(path: string, create: () => Promise<T>): Promise<T> {
     try {
-      await create(staged, path);
+      return await create();
     } catch (error) {
       if (!hasCode(error, 'EEXIST')) throw error;
       const isFolder = (await fs.stat(path).catch(() => undefined))?.isDirectory() === true;

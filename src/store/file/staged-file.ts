@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileSeconds } from '../../base/durable-file.ts';
 import { hasCode } from '../../base/errors.ts';
 import { type PutBody, StoreError } from '../store.ts';
 
@@ -46,9 +47,7 @@ async function stageFile(
 ): Promise<StagedFile> {
   const stat = await statSource(source, sizeBytes);
   options.signal?.throwIfAborted();
-  // A hard link shares the source's owner and access rights. Where they are not those of the store, it must be a copy.
-  const linkable = (stat.mode & 0o777) === options.mode && stat.uid === process.geteuid?.();
-  const linked = linkable && (await linkIfPossible(source, staged));
+  const linked = isLinkable(stat, options.mode) && (await linkIfPossible(source, staged));
   if (!linked) await fs.copyFile(source, staged, fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE);
   const handle = await fs.open(staged, 'r');
   try {
@@ -60,6 +59,28 @@ async function stageFile(
   } finally {
     await handle.close();
   }
+}
+
+/**
+ * Makes a durable file visible as `target` under this second name, unless something is there (EEXIST): there is nothing to stage when it
+ * has the time and the rights of the object. Undefined when it has not, or cannot be linked.
+ */
+export async function createByLink(
+  source: string,
+  sizeBytes: number,
+  target: string,
+  options: StagingOptions,
+): Promise<StagedFile | undefined> {
+  const stat = await statSource(source, sizeBytes);
+  const isAsWanted = isLinkable(stat, options.mode) && Math.floor(stat.mtimeMs) === options.timestampMs;
+  options.signal?.throwIfAborted();
+  if (!isAsWanted || !(await linkIfPossible(source, target))) return undefined;
+  return { sizeBytes, modifiedMs: options.timestampMs };
+}
+
+/** A hard link shares the file's owner and access rights. Where they are not those of the store, it must be a copy. */
+function isLinkable(stat: Stats, mode: number): boolean {
+  return (stat.mode & 0o777) === mode && stat.uid === process.geteuid?.();
 }
 
 /** What the file that is to be stored is like, after making sure that it is what the caller says. */
@@ -111,9 +132,7 @@ async function writeAll(handle: fs.FileHandle, bytes: Uint8Array, signal: AbortS
 /** Sets the file's time and rights before the fsync, so that they become durable with it. */
 async function finish(handle: fs.FileHandle, options: StagingOptions): Promise<StagedFile> {
   if (options.timestampMs !== undefined) {
-    // The time travels as a double of seconds and is cut to microseconds on its way. Without the extra 0.3 µs half of all
-    // milliseconds would come out as the one before, for readers (Litestream) that cut to milliseconds.
-    const seconds = (options.timestampMs + 0.0003) / 1000;
+    const seconds = fileSeconds(options.timestampMs);
     await handle.utimes(seconds, seconds);
   }
   const stat = await handle.stat();
