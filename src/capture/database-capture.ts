@@ -3,8 +3,7 @@ import { Backoff } from '../base/async.ts';
 import { claimDatabase, type FileIdentity, identify, releaseDatabase } from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { formatTxid, type Txid, txid } from '../base/types.ts';
-import { setSpoolAside } from '../replica/local-state.ts';
+import { formatTxid, type Txid } from '../base/types.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
 import type { WalIndexHead } from '../sqlite/wal-index.ts';
@@ -18,6 +17,7 @@ import { L0Maker } from './l0-maker.ts';
 import type { SpooledFile } from './l0-writer.ts';
 import { Lookout } from './lookout.ts';
 import type { CaptureListener, CaptureSettings, GivenUp, StartingPoint } from './options.ts';
+import { Room } from './room.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
 import { WalFollower } from './wal-follower.ts';
 import type { WalReader } from './wal-reader.ts';
@@ -29,14 +29,10 @@ const CUT_AT = 0.95;
 const GATHER_MS = 1000;
 /** Pauses between tries after an error. */
 const RETRY_MS = { first: 500, most: 60_000 } as const;
-/** Pauses between tries to make files again, after some were given up. */
-const ROOM_RETRY_MS = { first: 5000, most: 60_000 } as const;
 /** Pause when somebody had a lock that is needed. */
 const BUSY_MS = 50;
 /** Nothing can be captured any more, and trying again would not help. */
 const OVERWRITTEN = 'DATABASE_OVERWRITTEN';
-/** Why capture is suspended where its files take too much of what the database needs. */
-const NEARLY_FULL = 'the disk of the database is nearly full';
 /** Longest wait for the lock that switches a database to WAL mode; it is tried again. */
 const SWITCH_PATIENCE_MS = 50;
 
@@ -56,6 +52,8 @@ export class DatabaseCapture {
   readonly #listener: CaptureListener;
   readonly #log: Logger;
   readonly #maker: L0Maker;
+  readonly #share: DiskShare;
+  readonly #room: Room;
   readonly #gauges: CaptureGauges;
   readonly #walWatch: WalWatch;
   readonly #schedule: HandoverSchedule;
@@ -66,11 +64,6 @@ export class DatabaseCapture {
   #identity: FileIdentity | undefined;
   #stopping = false;
   #hasRoom = false;
-  #suspended: string | undefined;
-  readonly #share: DiskShare;
-  readonly #roomRetry = new Backoff(ROOM_RETRY_MS.first, ROOM_RETRY_MS.most);
-  #resumeAtMs = Number.NEGATIVE_INFINITY;
-  #toGiveUp: GivenUp | undefined;
   /** Commits of a database that is gone. */
   #lost: RivuletError | undefined;
   #lastCheckMs = Number.NEGATIVE_INFINITY;
@@ -93,6 +86,7 @@ export class DatabaseCapture {
     this.#walWatch = new WalWatch(log, gauges, settings.minCheckpointPages);
     this.#share = new DiskShare(disks, settings.metaPath, () => this.#listener.starved());
     this.#maker = new L0Maker(settings, start, listener, log, this.#share);
+    this.#room = new Room(settings, this.#maker, this.#share, listener, log);
   }
 
   /** Runs until {@link stop}; the last commits are then in the spool. Throws when they could not be put there. */
@@ -122,13 +116,13 @@ export class DatabaseCapture {
   /** Says that a file is in the store: its room in the spool is given back. */
   stored(file: SpooledFile): void {
     this.#maker.stored(file);
-    this.#roomRetry.reset();
-    if (this.#suspended !== undefined || this.#settings.syncIntervalMs < GATHER_MS) this.#lookout.wake();
+    this.#room.noteStored();
+    if (this.#room.suspended !== undefined || this.#settings.syncIntervalMs < GATHER_MS) this.#lookout.wake();
   }
 
   /** Gives up what was told of and is not stored; the listener hears when that is done. */
   giveUp(what: GivenUp): void {
-    this.#toGiveUp = what;
+    this.#room.askToGiveUp(what);
     this.#lookout.wake();
   }
 
@@ -144,7 +138,7 @@ export class DatabaseCapture {
       this.#giveUpIfAsked();
       const follower = this.#follower ?? (await this.#attach());
       await this.#look(follower);
-      if (this.#suspended === undefined) this.#retry.reset();
+      if (this.#room.suspended === undefined) this.#retry.reset();
       await this.#wait(follower);
     } catch (error) {
       await this.#recover(error);
@@ -169,7 +163,7 @@ export class DatabaseCapture {
         throw error;
       }
       if (hasCode(error, ...DISK_FULL_CODES)) {
-        this.#suspend(`no room for local files: ${messageOf(error)}`, hasCode(error, 'EDQUOT'));
+        this.#room.suspend(`no room for local files: ${messageOf(error)}`, this.#follower, hasCode(error, 'EDQUOT'));
       } else {
         this.#detach();
         this.#listener.state({ kind: 'failed', error: told });
@@ -297,7 +291,7 @@ export class DatabaseCapture {
   async #look(follower: WalFollower): Promise<void> {
     const asked = this.#waiters.length;
     this.#checkStillThere(follower);
-    if (this.#suspended !== undefined && !(await this.#resume(follower, this.#suspended))) return;
+    if (!(await this.#resumeIfSuspended(follower))) return;
     try {
       if (follower.isMoveDue(follower.head())) follower.move();
       this.#schedule.note(follower.framesTaken);
@@ -312,10 +306,7 @@ export class DatabaseCapture {
     if (follower.pending.count === 0) {
       for (const waiter of this.#waiters.splice(0, asked)) waiter.resolve(this.#maker.position?.txid);
     }
-    const { maxSpoolBytes } = this.#settings;
-    if (this.#maker.unstoredBytes > maxSpoolBytes) this.#suspend(`more than ${maxSpoolBytes} bytes wait for the store`);
-    else if (this.#share.isUsedUp()) this.#suspend(NEARLY_FULL);
-    else this.#share.relieve(); // many can have a little each
+    this.#room.check(follower);
   }
 
   #checkStillThere(follower: WalFollower): void {
@@ -337,7 +328,7 @@ export class DatabaseCapture {
     // Nobody writes to it any more, and its files may be all there is of it.
     this.#share.leave();
     try {
-      if (this.#suspended !== undefined) await this.#compare(follower, follower.beginExactly());
+      if (this.#room.suspended !== undefined) await this.#compare(follower, follower.beginExactly());
       else if (follower.stands) follower.capture();
       this.#cut(follower);
     } catch (error) {
@@ -406,90 +397,35 @@ export class DatabaseCapture {
     });
   }
 
-  // ---- Doing without room ----
-
-  /** Stops writing L0 files, for the database's sake: its WAL and its disk come first. `isFull`: a quota was met. */
-  #suspend(reason: string, isFull = false): void {
-    if (this.#suspended !== reason) {
-      const next = `see that the store takes files, and that ${this.#settings.metaPath} has room (or put meta-path on another disk)`;
-      this.#log.log('error', 'capture suspended', { reason, db: this.#settings.path, next });
-    }
-    this.#suspended = reason;
-    this.#follower?.letGo();
-    this.#listener.state({ kind: 'suspended', reason });
-    this.#makeRoom(isFull);
-  }
-
-  /** Gives back our own room, and keeps the WAL from growing as far as that goes: a disk that is full for us can be full for it, too. */
-  #makeRoom(isFull = false): void {
-    this.#maker.dropStored();
-    this.#share.relieve(isFull);
-    try {
-      const head = this.#follower?.head();
-      if (head && head.mxFrame - head.backfilled >= this.#settings.minCheckpointPages) this.#follower?.backfill();
-    } catch (error) {
-      this.#log.log('warn', 'a checkpoint failed', { db: this.#settings.path, error: messageOf(error) });
-    }
-  }
-
-  #giveUpIfAsked(): void {
-    const what = this.#toGiveUp;
-    if (!what) return;
-    const { path, metaPath } = this.#settings;
-    // Where the database is gone since it was asked for, they are all there is of their commits.
-    const folder = identify(path) ? undefined : setSpoolAside(metaPath, what.base);
-    if (folder !== undefined) {
-      this.#lost = new RivuletError({
-        code: 'NOT_STORED',
-        message: `${path} was removed before all of its commits were stored`,
-        kept: `files that hold them are in ${folder}`,
-      });
-    }
-    const { files, bytes } = this.#maker.giveUp(what);
-    this.#toGiveUp = undefined;
-    this.#listener.gaveUp();
-    if (files > 0) {
-      this.#log.log('warn', 'gave up files that were not stored', {
-        files,
-        bytes,
-        from: formatTxid(txid(what.from)),
-        kept: folder ?? 'their commits are in the database; what differs is stored once there is room',
-      });
-    }
-    if (!this.#follower) return;
-    this.#suspend('files that were not stored were given up');
-    const isFound = what.base.txid >= what.from; // the store takes files, and so has the disk room
-    this.#resumeAtMs = isFound ? Number.NEGATIVE_INFINITY : performance.now() + this.#roomRetry.next();
-  }
-
-  /** Whether files may be made again. Where somebody waits for that, it is tried at once. */
-  get #hasRoomAgain(): boolean {
-    if (this.#hasRoom) return true;
-    if (this.#maker.unstoredBytes > this.#settings.maxSpoolBytes / 2 || !this.#share.mayResume) return false;
-    return this.#stopping || this.#waiters.length > 0 || performance.now() >= this.#resumeAtMs;
-  }
-
   /** Compares and goes on, once there is room again; false while there is not. */
-  async #resume(follower: WalFollower, reason: string): Promise<boolean> {
-    if (!this.#hasRoomAgain) {
-      // One that was attached meanwhile stands.
-      if (follower.stands) this.#suspend(reason);
-      else this.#makeRoom();
-      const error = new RivuletError({ code: 'CAPTURE_SUSPENDED', message: `capture is suspended: ${reason}` });
-      for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+  async #resumeIfSuspended(follower: WalFollower): Promise<boolean> {
+    if (this.#room.suspended === undefined) return true;
+    if (!this.#hasRoom && !this.#room.mayResume(this.#stopping || this.#waiters.length > 0)) {
+      this.#room.stay(follower);
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#suspension);
       return false;
     }
     await this.#beginAnew(follower);
-    this.#log.log('info', 'capture resumed', { reason });
-    this.#suspended = undefined;
-    this.#listener.state({ kind: 'attached' });
+    this.#room.resumed();
     return true;
+  }
+
+  get #suspension(): RivuletError {
+    return new RivuletError({
+      code: 'CAPTURE_SUSPENDED',
+      message: `capture is suspended: ${this.#room.suspended}`,
+    });
+  }
+
+  /** Where the database is gone, that something is not stored is told at the end. */
+  #giveUpIfAsked(): void {
+    this.#lost = this.#room.giveUpIfAsked(this.#follower) ?? this.#lost;
   }
 
   // ---- Waiting and ending ----
 
   async #wait(follower: WalFollower): Promise<void> {
-    if (this.#suspended !== undefined) {
+    if (this.#room.suspended !== undefined) {
       await this.#lookout.pause(this.#settings.monitorIntervalMs);
     } else if (follower.pending.count === 0 && this.#lookout.isIdle(follower)) {
       await this.#lookout.whileIdle(follower);
@@ -513,9 +449,7 @@ export class DatabaseCapture {
     try {
       this.#giveUpIfAsked();
       const follower = await this.#attachForTheLast();
-      if (this.#suspended !== undefined && !(await this.#resume(follower, this.#suspended))) {
-        throw new RivuletError({ code: 'CAPTURE_SUSPENDED', message: `capture is suspended: ${this.#suspended}` });
-      }
+      if (!(await this.#resumeIfSuspended(follower))) throw this.#suspension;
       try {
         follower.capture();
         this.#cut(follower);

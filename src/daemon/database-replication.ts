@@ -78,7 +78,7 @@ export class DatabaseReplication {
   #metaPath = '';
   #lineage = '';
   readonly #ending = new AbortController();
-  readonly #giveUp = new AbortController();
+  readonly #endStart = new AbortController();
   /** The start, while the store does not answer; and why it does not. */
   #waiting: Promise<void> | undefined;
   #startError: unknown;
@@ -203,7 +203,7 @@ export class DatabaseReplication {
     metaPath: string,
     why: StoreError,
   ): Promise<void> {
-    const { signal } = this.#giveUp;
+    const { signal } = this.#endStart;
     const backoff = new Backoff(LATER_MS.first, LATER_MS.most);
     const sinceMs = Date.now();
     let saidMs = Number.NEGATIVE_INFINITY;
@@ -338,8 +338,8 @@ export class DatabaseReplication {
   async #endWaiting({ timeoutMs, signal }: DrainLimits): Promise<void> {
     if (!this.#waiting) return;
     const until = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-    if (until.aborted) this.#giveUp.abort();
-    else until.addEventListener('abort', () => this.#giveUp.abort(), { once: true });
+    if (until.aborted) this.#endStart.abort();
+    else until.addEventListener('abort', () => this.#endStart.abort(), { once: true });
     await this.#waiting;
   }
 

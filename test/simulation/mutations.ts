@@ -110,11 +110,11 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     ],
   },
   'keeps stored files while there is no room': {
-    file: 'src/capture/database-capture.ts',
+    file: 'src/capture/room.ts',
     edits: [['    this.#maker.dropStored();\n', '']],
   },
   'keeps files that are not stored while there is no room': {
-    file: 'src/capture/database-capture.ts',
+    file: 'src/capture/room.ts',
     edits: [['    this.#share.relieve(isFull);\n', '']],
   },
   'takes pages of files that were given up for stored': {
@@ -135,12 +135,12 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     ],
   },
   'leaves the hash of page 1 unknown and goes on': {
-    file: 'src/capture/database-capture.ts',
-    edits: [["    this.#suspend('files that were not stored were given up');\n", '']],
+    file: 'src/capture/room.ts',
+    edits: [["      this.suspend('files that were not stored were given up', follower);\n", '']],
   },
   'makes no checkpoints while there is no room': {
-    file: 'src/capture/database-capture.ts',
-    edits: [['this.#follower?.backfill();', 'undefined;']],
+    file: 'src/capture/room.ts',
+    edits: [['follower?.backfill();', 'undefined;']],
   },
   'lets go of a database when there is no room at the start': {
     file: 'src/capture/database-capture.ts',
