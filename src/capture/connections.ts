@@ -5,6 +5,7 @@ import { pause } from '../base/async.ts';
 import { closeForCapture, identify, identifyOpen, openForCapture, sameFile } from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import { requireSqlite } from '../sqlite/engine.ts';
+import { SMALL_CACHE } from '../sqlite/small-cache.ts';
 import { isBusy, isMoved, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
 import { Replaced } from './interruptions.ts';
 
@@ -45,8 +46,7 @@ export class Connection {
     // `mode=rw`: a database that has just been removed must not come back as an empty file.
     const url = `${pathToFileURL(path).href}?mode=${readOnly ? 'ro' : 'rw'}`;
     this.#db = new DatabaseSync(url, { readOnly, timeout: 0 });
-    // It looks at no more than page 1: memory for more pages would be taken all the same.
-    this.#db.exec('PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=1');
+    this.#db.exec(`PRAGMA wal_autocheckpoint=0; ${SMALL_CACHE}`);
   }
 
   /** Runs one statement and returns its first row, if it has one. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { makeFoldersDurably } from '../base/durable-file.ts';
 import { RivuletError } from '../base/errors.ts';
+import { SMALL_CACHE } from '../sqlite/small-cache.ts';
 import { isBusy, isNotADatabase } from '../sqlite/sqlite-error.ts';
 
 /** Held while a process replicates a database. It ends with the process, however that ends. */
@@ -33,7 +34,7 @@ function lock(file: string): OwnerLock {
   const connection = new DatabaseSync(file, { timeout: 0 });
   try {
     // Nothing is ever committed to it: a journal would only need room, which a full disk does not have.
-    connection.exec('PRAGMA cache_size=1; PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIVE');
+    connection.exec(`${SMALL_CACHE}; PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIVE`);
     return { [Symbol.dispose]: () => connection.close() };
   } catch (error) {
     connection.close();
