@@ -121,6 +121,7 @@ export class DatabaseHandles {
   #twin: Connection | undefined;
   #barrier: Connection | undefined;
   #checkpointer: Connection | undefined;
+  #checkpoints = 0;
 
   /** Opens what always has to be open, or nothing. The database must be in WAL mode. */
   constructor(path: string) {
@@ -160,6 +161,18 @@ export class DatabaseHandles {
   get checkpointer(): Connection {
     this.#checkpointer ??= this.#connect(false);
     return this.#checkpointer;
+  }
+
+  /** So many checkpoints were made: nobody else was making one. */
+  get checkpoints(): number {
+    return this.#checkpoints;
+  }
+
+  /** Makes one with the checkpointer. */
+  checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
+    const result = this.checkpointer.checkpoint(mode);
+    if (!result.busy) this.#checkpoints++;
+    return result;
   }
 
   /** By its name, which may be another file's by now. Throws Replaced. */

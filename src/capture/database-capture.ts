@@ -417,9 +417,10 @@ export class DatabaseCapture {
     });
   }
 
-  /** Where the database is gone, that something is not stored is told at the end. */
   #giveUpIfAsked(): void {
-    this.#lost = this.#room.giveUpIfAsked(this.#follower) ?? this.#lost;
+    this.#room.giveUpIfAsked(this.#follower, (error) => {
+      this.#lost = error;
+    });
   }
 
   // ---- Waiting and ending ----

@@ -35,7 +35,6 @@ export class HandoverSchedule {
   #notBeforeMs = 0;
   #nextMs = 0;
   #lastDoneMs = Number.NEGATIVE_INFINITY;
-  #handovers = 0;
   /** Frames that were seen, when that was, and what came in each ms before. */
   #frames = 0;
   #atMs = 0;
@@ -49,11 +48,6 @@ export class HandoverSchedule {
   /** When frames were last found, on the monotonic clock. */
   get lastFrameMs(): number {
     return this.#lastFrameMs;
-  }
-
-  /** So many were tried. */
-  get handovers(): number {
-    return this.#handovers;
   }
 
   /** From so many pages in the WAL on no pause is kept: it must not reach the size at which its file is shrunk, nor grow without end. */
@@ -102,7 +96,6 @@ export class HandoverSchedule {
   /** One was tried just now; where it was refused, carry on and try again later. */
   tried(outcome: HandoverOutcome): void {
     const now = performance.now();
-    this.#handovers++;
     if (outcome === 'busy') this.#notBeforeMs = now + this.#busyPause.next();
     if (outcome === 'met') this.#notBeforeMs = now + MET_PAUSE_MS;
     if (outcome === 'blocked') this.#notBeforeMs = now + this.#blockedPause.next();

@@ -158,7 +158,7 @@ export class Handover {
   /** False when it could not be tried: somebody else makes one all the time, or the disk does not take it. */
   #checkpoint(patienceMs: number): boolean {
     for (let waitedMs = 0; ; waitedMs += CHECKPOINT_PAUSE_MS) {
-      const { busy, failure } = this.#handles.checkpointer.checkpoint('PASSIVE');
+      const { busy, failure } = this.#handles.checkpoint('PASSIVE');
       this.#failure = failure;
       if (!busy || failure !== undefined || waitedMs >= patienceMs) return !busy;
       pause(CHECKPOINT_PAUSE_MS);

@@ -62,8 +62,8 @@ export class L0Writer {
   readonly #fd: number;
   #offset = HEADER_SIZE;
   #flushedTo = HEADER_SIZE;
-  #flushing = false;
-  #open = true;
+  #isFlushing = false;
+  #isOpen = true;
   #isWhole = false;
 
   /** `bytes`: about how much will be added. `onPages` is told of the pages, in order, as they are written. */
@@ -115,14 +115,18 @@ export class L0Writer {
     return true;
   }
 
-  /** Starts sending what was written to the disk, while the next pages are encoded. Only a head start: finish() fsyncs. */
+  /**
+   * Starts sending what was written to the disk, while the next pages are encoded. Only a head start: finish() fsyncs. An error is told
+   * to each descriptor once: through this one it is not taken from that of finish().
+   */
   #flush(): void {
-    if (this.#flushing || this.#offset - this.#flushedTo < FLUSH_BYTES) return;
-    this.#flushing = true;
+    if (this.#isFlushing || this.#offset - this.#flushedTo < FLUSH_BYTES) return;
+    this.#isFlushing = true;
     this.#flushedTo = this.#offset;
-    fs.fdatasync(this.#fd, () => {
-      this.#flushing = false;
-      if (!this.#open) fs.closeSync(this.#fd);
+    const fd = fs.openSync(this.#staged, 'r');
+    fs.fdatasync(fd, () => {
+      this.#isFlushing = false;
+      fs.closeSync(fd);
     });
   }
 
@@ -165,13 +169,13 @@ export class L0Writer {
     };
   }
 
-  /** A store in a folder can link the file as it is then; otherwise it sets the time of its own. */
+  /** With the time of its data, a store in a folder can link the file as it is. */
   #setTime(timestampMs: number): void {
     const seconds = fileSeconds(timestampMs);
     try {
       fs.futimesSync(this.#fd, seconds, seconds);
     } catch {
-      // Some file systems do not let us.
+      // Some file systems do not let us; the store sees to it then.
     }
   }
 
@@ -184,9 +188,8 @@ export class L0Writer {
   }
 
   #close(): void {
-    // Not under a flush that still runs: the number could already be another file's.
-    if (this.#open && !this.#flushing) fs.closeSync(this.#fd);
-    this.#open = false;
+    if (this.#isOpen) fs.closeSync(this.#fd);
+    this.#isOpen = false;
   }
 }
 

@@ -46,8 +46,8 @@ export class Lookout {
   #device: bigint | undefined;
   #attachedMs = Number.NEGATIVE_INFINITY;
   #lastEventMs = Number.NEGATIVE_INFINITY;
-  /** Somebody seemed to wait for our read transaction when so much was backfilled, after so many handovers. */
-  #awaited: { readonly backfilled: number; readonly handovers: number } | undefined;
+  /** Somebody seemed to wait for our read transaction when so much was backfilled, after so many checkpoints of our own. */
+  #awaited: { readonly backfilled: number; readonly checkpoints: number } | undefined;
   /** Somebody did, for a checkpoint. */
   #isWatchful = false;
   /** Until the next glance; grows with each. */
@@ -67,6 +67,8 @@ export class Lookout {
   attach({ device }: FileIdentity): void {
     this.#device = device;
     this.#attachedMs = performance.now();
+    this.#awaited = undefined;
+    this.#isWatchful = false;
   }
 
   /** Ends the wait, or the next one. */
@@ -98,12 +100,17 @@ export class Lookout {
 
   /** `pages`: in the WAL, 0 when they are handed over. */
   #glanceLater(follower: WalFollower, pages: number, cutAtMs: number): void {
-    const usualMs = this.#isWatchful ? WATCHFUL_GLANCE_MS : GLANCE_MS;
-    const mostMs = Math.min(this.#glanceMs, follower.mayRest ? REST_GLANCE_MS : usualMs);
+    const mostMs = Math.min(this.#glanceMs, follower.mayRest ? REST_GLANCE_MS : this.#usualMs);
     this.#glanceMs = 2 * mostMs;
     // When a handover is due is not known long before.
     const dueMs = pages > 0 ? Math.max(this.#schedule.msUntilDue(pages), LEAST_LOOK_MS) : mostMs;
     this.#glance = setTimeout(() => this.#glanceNow(follower, cutAtMs), Math.min(mostMs, dueMs));
+  }
+
+  /** Who wants commits to be stored soon has them noticed soon. */
+  get #usualMs(): number {
+    if (this.#isWatchful) return WATCHFUL_GLANCE_MS;
+    return Math.min(Math.max(this.#settings.syncIntervalMs / 2, WATCHFUL_GLANCE_MS), GLANCE_MS);
   }
 
   /** Ends the wait if there is something to do before its time has come. */
@@ -117,7 +124,7 @@ export class Lookout {
       // A FULL, RESTART or TRUNCATE waits for our read transaction with the write lock in its hands, so nobody commits; and it does
       // so before it has written anything: no event tells of that.
       const isAwaited = follower.isMoveDue(head) && this.#schedule.pace.isStill(() => follower.unwrittenMs);
-      this.#noteCheckpoint(head.backfilled, isAwaited);
+      this.#noteCheckpoint(head.backfilled, follower.checkpoints, isAwaited);
       if (isAwaited) this.#glanceMs = ALERT_GLANCE_MS;
       const isWanted = uncopied > 0 && (follower.mayRest || performance.now() >= cutAtMs);
       if (!isAwaited && !isWanted && !(pages > 0 && this.#schedule.isDue(pages))) {
@@ -131,11 +138,10 @@ export class Lookout {
   }
 
   /** Whoever waits for us once to make a checkpoint will do so again. */
-  #noteCheckpoint(backfilled: number, isAwaited: boolean): void {
-    const { handovers } = this.#schedule;
-    const before = this.#awaited?.handovers === handovers ? this.#awaited : undefined; // those backfill, too
+  #noteCheckpoint(backfilled: number, checkpoints: number, isAwaited: boolean): void {
+    const before = this.#awaited?.checkpoints === checkpoints ? this.#awaited : undefined;
     if (before && backfilled > before.backfilled) this.#isWatchful = true;
-    this.#awaited = isAwaited ? { backfilled, handovers } : before;
+    this.#awaited = isAwaited ? { backfilled, checkpoints } : before;
   }
 
   /** Nothing has been committed for a while, and the reader rests. */

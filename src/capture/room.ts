@@ -96,13 +96,22 @@ export class Room {
     this.#toGiveUp = what;
   }
 
-  /** Returns what is to be told at the end where the database is gone. */
-  giveUpIfAsked(follower: WalFollower | undefined): RivuletError | undefined {
+  /** `lost` hears of commits that are nowhere else: the database is gone. */
+  giveUpIfAsked(follower: WalFollower | undefined, lost: (error: RivuletError) => void): void {
     const what = this.#toGiveUp;
-    if (!what) return undefined;
+    if (!what) return;
     const { path, metaPath } = this.#settings;
     // Where the database is gone since it was asked for, they are all there is of their commits.
     const folder = identify(path) ? undefined : setSpoolAside(metaPath, what.base);
+    if (folder !== undefined) {
+      lost(
+        new RivuletError({
+          code: 'NOT_STORED',
+          message: `${path} was removed before all of its commits were stored`,
+          kept: `files that hold them are in ${folder}`,
+        }),
+      );
+    }
     const { files, bytes } = this.#maker.giveUp(what);
     this.#toGiveUp = undefined;
     this.#listener.gaveUp();
@@ -114,17 +123,10 @@ export class Room {
         kept: folder ?? 'their commits are in the database; what differs is stored once there is room',
       });
     }
-    if (follower) {
-      this.suspend('files that were not stored were given up', follower);
-      const isFound = what.base.txid >= what.from; // the store takes files, and so has the disk room
-      this.#resumeAtMs = isFound ? Number.NEGATIVE_INFINITY : performance.now() + this.#retry.next();
-    }
-    if (folder === undefined) return undefined;
-    return new RivuletError({
-      code: 'NOT_STORED',
-      message: `${path} was removed before all of its commits were stored`,
-      kept: `files that hold them are in ${folder}`,
-    });
+    if (!follower) return;
+    this.suspend('files that were not stored were given up', follower);
+    const isFound = what.base.txid >= what.from; // the store takes files, and so has the disk room
+    this.#resumeAtMs = isFound ? Number.NEGATIVE_INFINITY : performance.now() + this.#retry.next();
   }
 
   /** A file was stored. */

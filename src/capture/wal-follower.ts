@@ -198,6 +198,11 @@ export class WalFollower {
     return !this.isCaught(head) || (head.backfilled === head.mxFrame && !this.restsSurely);
   }
 
+  /** So many checkpoints of ours were made. */
+  get checkpoints(): number {
+    return this.#handles.checkpoints;
+  }
+
   openWal(): WalReader {
     return new WalReader(this.#handles.walFd, this.pageSize);
   }
@@ -317,11 +322,11 @@ export class WalFollower {
    */
   beginBackfilled(): WalIndexHead {
     this.letGo();
-    const { barrier, checkpointer, reader } = this.#handles;
+    const { barrier, reader } = this.#handles;
     if (!this.#handover.raiseBarrier()) throw new Hindered('the database is busy');
     const since = performance.now();
     try {
-      checkpointer.checkpoint('PASSIVE');
+      this.#handles.checkpoint('PASSIVE');
       reader.beginRead();
       const head = this.head();
       if (head.backfilled === head.mxFrame) return head;
@@ -482,7 +487,7 @@ export class WalFollower {
     if (this.walFileBytes <= WAL_HEADER_SIZE) return true;
     checkpointer.patience(TRUNCATE_PATIENCE_MS);
     const since = performance.now();
-    const { busy } = checkpointer.checkpoint('TRUNCATE'); // with the write lock
+    const { busy } = this.#handles.checkpoint('TRUNCATE'); // with the write lock
     this.#gauges.addBarrier(performance.now() - since);
     checkpointer.patience(0);
     return !busy;
@@ -504,7 +509,7 @@ export class WalFollower {
 
   /** Backfills what can be, without a handover: for times when nothing is captured. */
   backfill(): void {
-    this.#handles.checkpointer.checkpoint('PASSIVE');
+    this.#handles.checkpoint('PASSIVE');
   }
 
   /** Where the pending frames start in the WAL file, and how many bytes of it they are. */

@@ -1,6 +1,7 @@
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { readFully, writeFully } from '../base/durable-file.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
 import { asSnapshot, checksumOffset } from '../ltx/as-snapshot.ts';
@@ -11,6 +12,8 @@ import { locateIndex, readTrailer, TAIL_BYTES } from '../ltx/page-index.ts';
 import { type KeyLayout, SNAPSHOT_LEVEL } from '../replica/layout.ts';
 import type { LtxFileInfo } from '../replica/replica.ts';
 import { isStoreError, type Store } from '../store/store.ts';
+
+const fsyncInBackground = promisify(fs.fsync);
 
 const PIECE_BYTES = 1024 * 1024;
 /** Pieces between two breaks in which signals and timers get their turn. */
@@ -102,6 +105,7 @@ async function copyAsSnapshot(
     signal?.throwIfAborted();
   }
   if (!isWhole) throw new LtxError('truncated', 'the file ends early');
+  await fsyncInBackground(to); // what is handed to a store is durable
 }
 
 interface Change {

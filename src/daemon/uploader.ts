@@ -43,7 +43,8 @@ export class Uploader {
   #givenUp: SpooledFile[] = [];
   /** The newest file that this one stored in level 0. */
   #previous: SpooledFile | undefined;
-  #running: Promise<void> | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #isRunning = false;
   #hurry: (() => void) | undefined;
   #lastError: unknown;
   #failures = 0;
@@ -73,9 +74,7 @@ export class Uploader {
 
   enqueue(file: SpooledFile): void {
     this.#queue.push(file);
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    if (!this.#isRunning) this.#running = this.#run();
   }
 
   /**
@@ -85,7 +84,7 @@ export class Uploader {
   async drain(timeoutMs: number, everyMs: number, signal: AbortSignal): Promise<boolean> {
     const until = timeoutMs === 0 ? signal : AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
     const failures = this.#failures;
-    while (this.#running && this.#queue.length > 0 && !until.aborted) {
+    while (this.#isRunning && this.#queue.length > 0 && !until.aborted) {
       if (timeoutMs === 0 && this.#failures > failures) break;
       this.#hurry?.();
       await Promise.race([this.#running, sleep(everyMs, until)]);
@@ -108,41 +107,53 @@ export class Uploader {
   }
 
   async #run(): Promise<void> {
+    this.#isRunning = true;
     const backoff = new Backoff(RETRY_MS.first, RETRY_MS.most);
-    for (let file = this.#queue[0]; file && !this.#stopped; file = this.#queue[0]) {
-      let stored: SpooledFile;
-      this.#try = new AbortController();
-      try {
-        stored = await this.#storeFile(file);
-      } catch (error) {
-        if (this.#stopped) return;
-        if (this.#queue[0] !== file) continue; // it was given up
-        this.#lastError = error;
-        this.#failures++;
-        const final = finalError(error, file);
-        if (final) {
-          this.#lastError = final;
-          this.#events.ended(final);
-          return;
-        }
-        this.#outage.failed(error, this.#queue);
-        // A store that asks to be left alone longer is left alone longer.
-        await this.#pause(Math.max(backoff.next(), askedPauseMs(error)));
-        continue;
+    try {
+      for (let file = this.#queue[0]; file && !this.#stopped; file = this.#queue[0]) {
+        if (!(await this.#attempt(file, backoff))) return;
       }
-      backoff.reset();
-      this.#lastError = undefined;
-      if (this.#queue[0] !== file) continue; // given up, but stored: the next one of its TXID meets it
-      this.#givenUp = this.#givenUp.filter(({ txid }) => txid > file.txid);
-      if (stored !== file) {
-        this.#queue.length = 0; // none of them was tried
-        this.#events.found(stored);
-        continue;
+    } finally {
+      // In the same moment as the last look at the queue: who enqueues after that begins anew.
+      this.#isRunning = false;
+    }
+  }
+
+  /** Tries to store the first file of the queue, and waits where that fails; false when nothing is stored any more. */
+  async #attempt(file: SpooledFile, backoff: Backoff): Promise<boolean> {
+    let stored: SpooledFile;
+    this.#try = new AbortController();
+    try {
+      stored = await this.#storeFile(file);
+    } catch (error) {
+      if (this.#stopped) return false;
+      if (this.#queue[0] !== file) return true; // it was given up
+      this.#lastError = error;
+      this.#failures++;
+      const final = finalError(error, file);
+      if (final) {
+        this.#lastError = final;
+        this.#events.ended(final);
+        return false;
       }
+      this.#outage.failed(error, this.#queue);
+      // A store that asks to be left alone longer is left alone longer.
+      await this.#pause(Math.max(backoff.next(), askedPauseMs(error)));
+      return true;
+    }
+    backoff.reset();
+    this.#lastError = undefined;
+    if (this.#queue[0] !== file) return true; // given up, but stored: the next one of its TXID meets it
+    this.#givenUp = this.#givenUp.filter(({ txid }) => txid > file.txid);
+    if (stored === file) {
       this.#queue.shift();
       this.#outage.stored(file, this.#queue);
       this.#events.stored(file);
+    } else {
+      this.#queue.length = 0; // none of them was tried
+      this.#events.found(stored);
     }
+    return true;
   }
 
   /** Stores it, and says so; or says which one of the same TXID was found that had been given up. */

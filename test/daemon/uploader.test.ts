@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { RivuletError } from '../../src/base/errors.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { txid } from '../../src/base/types.ts';
@@ -45,6 +46,8 @@ class Setup {
   readonly conflicts: RivuletError[] = [];
   readonly uploader: Uploader;
   begun = 0;
+  /** Called for each stored file. */
+  afterwards: (file: SpooledFile) => void = () => undefined;
 
   constructor(t: TestContext, rules: readonly FaultRule[], makeStore = (root: string) => new FileStore({ root })) {
     const folder = tempFolder(t);
@@ -57,7 +60,10 @@ class Setup {
       FILE_LAYOUT,
       {
         begun: async () => void this.begun++,
-        stored: (file) => void this.stored.push(file.txid),
+        stored: (file) => {
+          this.stored.push(file.txid);
+          this.afterwards(file);
+        },
         found: (file) => void this.found.push(file),
         ended: (error) => void this.conflicts.push(error),
       },
@@ -101,6 +107,23 @@ class Setup {
 }
 
 describe('the uploader', () => {
+  test('stores a file that comes in just when the last one is done', async (t) => {
+    for (let turns = 0; turns < 6; turns++) {
+      const setup = new Setup(t, []);
+      const second = setup.spooled(2);
+      setup.afterwards = async ({ txid }): Promise<void> => {
+        if (txid !== 1n) return;
+        for (let turn = 0; turn < turns; turn++) await undefined;
+        setup.uploader.enqueue(second);
+      };
+      setup.uploader.enqueue(setup.spooled(1));
+      while (setup.stored.length === 0) await nextTurn();
+      await nextTurn();
+      assert.equal(await setup.uploader.drain(LONG_MS, 10, NEVER), true, `after ${turns} turns`);
+      assert.deepEqual(setup.stored, [1n, 2n]);
+    }
+  });
+
   test('stores files in order, and says when the first one is there', async (t) => {
     const setup = new Setup(t, []);
     const files = [1, 2, 3, 4].map((id) => setup.spooled(id));

@@ -136,7 +136,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'leaves the hash of page 1 unknown and goes on': {
     file: 'src/capture/room.ts',
-    edits: [["      this.suspend('files that were not stored were given up', follower);\n", '']],
+    edits: [["    this.suspend('files that were not stored were given up', follower);\n", '']],
   },
   'makes no checkpoints while there is no room': {
     file: 'src/capture/room.ts',

@@ -96,6 +96,37 @@ test('a file that is as the object has to be is linked as it is, and over nothin
   });
 });
 
+test('what an earlier try left is made durable before it is said to be there', async (t) => {
+  await inFolder(async (folder) => {
+    const root = join(folder, 'root');
+    const store = new FileStore({ root });
+    const file = join(folder, 'spooled');
+    await fs.writeFile(file, 'spooled bytes', { mode: 0o600 });
+    const timestampMs = 1_700_000_000_123;
+    await fs.utimes(file, timestampMs / 1000 + 0.0004, timestampMs / 1000 + 0.0004);
+    await store.put('a/k1', { bytes: bytesOf('makes the folders') });
+
+    const handle = await fs.open(file, 'r');
+    const prototype = Object.getPrototypeOf(handle) as fs.FileHandle;
+    await handle.close();
+    const synced: string[] = [];
+    const sync = prototype.sync;
+    let failure: Error | undefined = Object.assign(new Error('the disk fails'), { code: 'EIO' });
+    t.mock.method(prototype, 'sync', async function (this: fs.FileHandle) {
+      const path = await fs.readlink(`/proc/self/fd/${this.fd}`);
+      if (failure && path === join(root, 'a')) throw failure;
+      synced.push(path);
+      return sync.call(this);
+    });
+    const put = (): Promise<unknown> => store.put('a/k', { file, sizeBytes: 13 }, { timestampMs, ifAbsent: true });
+    await assert.rejects(put(), { kind: 'transient' });
+    await assert.rejects(put(), { kind: 'transient' }, 'it is there, and may not stay');
+    failure = undefined;
+    await assert.rejects(put(), { kind: 'exists' });
+    assert.deepEqual(synced.slice(-2), [join(root, 'a/k'), join(root, 'a')]);
+  });
+});
+
 test('a file on another disk is copied', async (t) => {
   await withTmpfs(t, 8, async (disk) => {
     await withFile(patternOf(9, 1 << 20), async (file, sizeBytes) => {

@@ -41,7 +41,8 @@ export interface FileStoreOptions {
  * Objects as files below a folder, each at the path that its key says.
  *
  * A put goes to `<name>.<unique>.tmp` beside its target, is fsynced, and becomes visible by one rename (or link); then the
- * folder is fsynced. A file that already is as the object has to be is linked there at once. Keys that end with `.tmp` are therefore refused. An object's file is never changed once it is visible,
+ * folder is fsynced. Keys that end with `.tmp` are therefore refused. A file that already is as the object has to be is linked to
+ * its target at once. An object's file is never changed once it is visible,
  * so a reader that has it open goes on reading the object it opened, also when that is replaced or deleted.
  *
  * A `{ file }` body on the same disk is hard-linked when it belongs to us with the store's access rights, else copied. A
@@ -183,13 +184,15 @@ export class FileStore implements Store {
     }
   }
 
-  /** Says what it means that something is at `path` already. */
+  /** Says what it means that something is at `path` already. An object that is said to be there is durable. */
   async #creating<T>(path: string, create: () => Promise<T>): Promise<T> {
     try {
       return await create();
     } catch (error) {
       if (!hasCode(error, 'EEXIST')) throw error;
       const isFolder = (await fs.stat(path).catch(() => undefined))?.isDirectory() === true;
+      // An earlier try may have got this far, and no further.
+      if (!isFolder) await fsyncObject(path);
       throw new StoreError(isFolder ? 'permanent' : 'exists', {
         message: `cannot create ${path}: there is ${isFolder ? 'a folder of this name' : 'an object already'}`,
         kept: 'what is there was not touched',
@@ -272,6 +275,16 @@ function versionOf({ ino, birthtimeNs, mtimeNs, size }: BigIntStats): string {
 
 function replaced(path: string): StoreError {
   return new StoreError('permanent', { message: `cannot read ${path}: it was replaced while it was read` });
+}
+
+async function fsyncObject(path: string): Promise<void> {
+  const handle = await fs.open(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await fsyncFolder(dirname(path));
 }
 
 /** The path that a system error speaks of. */
