@@ -13,8 +13,6 @@ import { type KeyLayout, SNAPSHOT_LEVEL } from '../replica/layout.ts';
 import type { LtxFileInfo } from '../replica/replica.ts';
 import { isStoreError, type Store } from '../store/store.ts';
 
-const fsyncInBackground = promisify(fs.fsync);
-
 const PIECE_BYTES = 1024 * 1024;
 /** Pieces between two breaks in which signals and timers get their turn. */
 const PIECES_AT_A_TIME = 8;
@@ -105,7 +103,7 @@ async function copyAsSnapshot(
     signal?.throwIfAborted();
   }
   if (!isWhole) throw new LtxError('truncated', 'the file ends early');
-  await fsyncInBackground(to); // what is handed to a store is durable
+  await promisify(fs.fsync)(to); // what is handed to a store is durable
 }
 
 interface Change {
