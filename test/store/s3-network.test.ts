@@ -161,8 +161,8 @@ test('a body that is refused before it was sent is not sent to its end', async (
 });
 
 test('a sender that is held back for longer than the idle limit is not taken for a silent server', async (t) => {
-  const { server, store } = await scriptedStore(t, { headers: { ETag: '"e"' } }, {}, { idleTimeoutMs: 20 });
-  const pace = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 90));
+  const { server, store } = await scriptedStore(t, { headers: { ETag: '"e"' } }, {}, { idleTimeoutMs: 1000 });
+  const pace = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1500));
   await store.put('k', { bytes: patternOf(1, 40_000) }, { pace });
   assert.equal(server.requests[0]?.body.length, 40_000);
 });
