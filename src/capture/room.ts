@@ -69,18 +69,18 @@ export class Room {
     this.#suspended = reason;
     follower?.letGo();
     this.#listener.state({ kind: 'suspended', reason });
-    this.#make(follower, isFull);
+    this.#makeRoom(follower, isFull);
   }
 
   /** Capture stays suspended for now. */
   stay(follower: WalFollower): void {
     // One that was attached meanwhile stands.
     if (follower.stands && this.#suspended !== undefined) this.suspend(this.#suspended, follower);
-    else this.#make(follower);
+    else this.#makeRoom(follower);
   }
 
   /** Gives back our own room, and keeps the WAL from growing as far as that goes: a disk that is full for us can be full for it, too. */
-  #make(follower: WalFollower | undefined, isFull = false): void {
+  #makeRoom(follower: WalFollower | undefined, isFull = false): void {
     this.#maker.dropStored();
     this.#share.relieve(isFull);
     try {
