@@ -30,6 +30,8 @@ function syncFailure(fd: number): string | undefined {
   }
 }
 
+export type CheckpointMode = 'PASSIVE' | 'RESTART' | 'TRUNCATE';
+
 export interface CheckpointResult {
   /** It is not complete: another connection stood in the way, or the disk did. */
   readonly busy: boolean;
@@ -85,7 +87,7 @@ export class Connection {
     this.#db.exec('BEGIN IMMEDIATE');
   }
 
-  checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
+  checkpoint(mode: CheckpointMode): CheckpointResult {
     try {
       const row = this.run(`PRAGMA wal_checkpoint(${mode})`);
       return { busy: row?.busy !== 0 };
@@ -169,7 +171,7 @@ export class DatabaseHandles {
   }
 
   /** Makes one with the checkpointer. */
-  checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
+  checkpoint(mode: CheckpointMode): CheckpointResult {
     const result = this.checkpointer.checkpoint(mode);
     if (!result.busy) this.#checkpoints++;
     return result;

@@ -8,7 +8,7 @@ import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
 import type { WalIndexHead } from '../sqlite/wal-index.ts';
 import { asDatabaseError } from './database-error.ts';
-import { DiskShare, type Disks } from './disk-share.ts';
+import { DiskShare, type Disks, isOutgrown, nearlyFull } from './disk-share.ts';
 import { CaptureGauges } from './gauges.ts';
 import { HandoverSchedule } from './handover-schedule.ts';
 import { inspectDatabase } from './inspect.ts';
@@ -162,14 +162,17 @@ export class DatabaseCapture {
         for (const waiter of this.#waiters.splice(0)) waiter.reject(told);
         throw error;
       }
+      let pauseMs = this.#retry.next();
       if (hasCode(error, ...DISK_FULL_CODES)) {
         this.#room.suspend(`no room for local files: ${messageOf(error)}`, this.#follower, hasCode(error, 'EDQUOT'));
+        this.#room.resumeIn(pauseMs);
+        pauseMs = Math.min(pauseMs, this.#room.lookMs);
       } else {
         this.#detach();
         this.#listener.state({ kind: 'failed', error: told });
       }
       for (const waiter of this.#waiters.splice(0)) waiter.reject(told);
-      await this.#lookout.pause(this.#retry.next());
+      await this.#lookout.pause(pauseMs);
     }
   }
 
@@ -257,7 +260,12 @@ export class DatabaseCapture {
     using wal = follower.openWal();
     using snapshot = this.#stand(follower, head, wal);
     const { frames } = follower.cursor;
-    await this.#maker.compare(follower, snapshot, () => this.#walWatch.look(follower));
+    const { walFileBytes } = follower;
+    await this.#maker.compare(follower, snapshot, () => {
+      this.#walWatch.look(follower);
+      // It grows because we read: the room for that is the application's.
+      if (isOutgrown(dirname(this.#settings.path), follower.walFileBytes - walFileBytes)) throw nearlyFull();
+    });
     this.#walWatch.compared(follower, frames);
   }
 
@@ -402,6 +410,7 @@ export class DatabaseCapture {
     if (this.#room.suspended === undefined) return true;
     if (!this.#hasRoom && !this.#room.mayResume(this.#stopping || this.#waiters.length > 0)) {
       this.#room.stay(follower);
+      this.#walWatch.look(follower);
       for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#suspension);
       return false;
     }
@@ -427,7 +436,7 @@ export class DatabaseCapture {
 
   async #wait(follower: WalFollower): Promise<void> {
     if (this.#room.suspended !== undefined) {
-      await this.#lookout.pause(this.#settings.monitorIntervalMs);
+      await this.#lookout.pause(this.#room.lookMs);
     } else if (follower.pending.count === 0 && this.#lookout.isIdle(follower)) {
       await this.#lookout.whileIdle(follower);
       this.#lastCheckMs = Number.NEGATIVE_INFINITY; // it may have been an event of a file that is gone

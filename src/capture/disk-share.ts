@@ -16,6 +16,11 @@ export function nearlyFull(): Error {
   return Object.assign(new Error(message), { code: DISK_FULL_CODES[0], syscall: 'write' });
 }
 
+/** Whether a WAL that grew by so many bytes, for as long as we read, leaves less than that for what it still grows by. `folder`: where it is. */
+export function isOutgrown(folder: string, grownBytes: number): boolean {
+  return grownBytes > LITTLE_BYTES && grownBytes > freeBytesOf(folder);
+}
+
 /** All files that wait on one disk, and whose they are. */
 export interface Disk {
   bytes: number;
@@ -100,13 +105,17 @@ export class DiskShare {
     return this.#disk?.bytes ?? 0;
   }
 
-  /** What those who are not root can still use. Where nobody can tell, a full disk is met, not foreseen. */
   get #freeBytes(): number {
-    try {
-      const { bavail, bsize } = statfsSync(this.#folder);
-      return bavail * bsize;
-    } catch {
-      return Number.POSITIVE_INFINITY;
-    }
+    return freeBytesOf(this.#folder);
+  }
+}
+
+/** What those who are not root can still use. Where nobody can tell, a full disk is met, not foreseen. */
+function freeBytesOf(folder: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch {
+    return Number.POSITIVE_INFINITY;
   }
 }

@@ -9,6 +9,8 @@ import { Discontinuity } from './interruptions.ts';
 
 /** First and longest wait for the barrier's lock; grows with every refusal, so that a busy writer cannot starve it. */
 const BARRIER_PATIENCE_MS = { first: 2, most: 50 } as const;
+/** For those who may be in the way of a checkpoint that nobody's copying has to wait for. */
+const CLEARING_PATIENCE_MS = 20;
 /** Between two tries for the barrier: writers that commit without a pause leave it free for an instant only. */
 const BARRIER_PAUSE_MS = 0.2;
 /**
@@ -16,6 +18,10 @@ const BARRIER_PAUSE_MS = 0.2;
  * that is done first, and they go on.
  */
 const BARRIER_BYTES = 1024 * 1024;
+/** Where it is urgent: barriers that are let down again because more came in, before writers are held up for all of it; and for how
+ * much of it there is room in memory. */
+const URGENT_TRIES = 5;
+const URGENT_BYTES = 4 * BARRIER_BYTES;
 /** Frames that are not in the database file while somebody else's checkpoint is under way, in bytes. More: it is waited for. */
 const MET_BYTES = 4 * 1024 * 1024;
 /** Checkpoints beside writers before they are held up for the last one; each leaves it less to do. */
@@ -50,6 +56,8 @@ export interface StandingReader {
   uncopied(head: WalIndexHead): number;
   /** Copies them. */
   capture(): void;
+  /** Has a file made now if less than so many bytes could still be copied without one. */
+  makeRoom(bytes: number): void;
   /** The same, and the read moves on to the newest commit. */
   move(): void;
   /** Begins the read that was ended under the barrier. */
@@ -84,15 +92,31 @@ export class Handover {
     const follower = this.#follower;
     const reached = this.#approach();
     if (reached !== 'close') return reached;
-    const { reader, barrier } = this.#handles;
+    for (let tries = 1; ; tries++) {
+      const outcome = this.#behindBarrier(tries);
+      if (outcome !== 'late') return outcome;
+      follower.move();
+    }
+  }
+
+  /** Steps 3 to 6. `late`: too much came in since step 2, it is to be copied beside writers first. */
+  #behindBarrier(tries: number): HandoverOutcome | 'late' {
+    const follower = this.#follower;
+    const isUrgent = this.#isUrgent(follower.cursor.frames);
+    // Nobody is to wait for a file that gets onto the disk.
+    follower.makeRoom(isUrgent ? URGENT_BYTES : BARRIER_BYTES);
+    const { reader, barrier } = this.#handles; // only now: they change places with every move
     let isDone = false;
     // 3: the barrier. Later than this, and a commit could fall between the copy and the checkpoint.
-    if (!this.raiseBarrier(this.#isUrgent(follower.cursor.frames))) return 'busy';
+    if (!this.raiseBarrier(isUrgent)) return 'busy';
     const since = performance.now();
     try {
-      // Much came in since step 2: copying it would hold writers up for too long, unless they fill the WAL faster than it is copied.
+      // Copying it would hold writers up for too long, unless they fill the WAL faster than it is copied.
       const before = follower.head();
-      if (!this.#isUrgent(before.mxFrame) && this.#isMoreThan(BARRIER_BYTES, follower.uncopied(before))) return 'busy';
+      if (this.#isMoreThan(BARRIER_BYTES, follower.uncopied(before))) {
+        if (!isUrgent && !this.#isUrgent(before.mxFrame)) return 'busy';
+        if (tries < URGENT_TRIES) return 'late';
+      }
       follower.capture();
       // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
       reader.end();
@@ -145,6 +169,29 @@ export class Handover {
     }
     if (follower.mayRest) return 'done';
     return isBlocked ? 'blocked' : 'close';
+  }
+
+  /**
+   * Brings the WAL into the database file and has the next writer begin it anew, without regard to what was copied. `truncates`: its
+   * file becomes empty. False where writers or readers were in the way, or the disk was.
+   */
+  clear(truncates: boolean): boolean {
+    for (let i = 0; i < APPROACHES; i++) {
+      const { mxFrame } = this.#follower.head();
+      if (!this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside)) return false;
+      const after = this.#follower.head();
+      if (after.backfilled < mxFrame) return false;
+      if (!this.#isMoreThan(BARRIER_BYTES, after.mxFrame - after.backfilled)) break;
+    }
+    const { checkpointer } = this.#handles;
+    checkpointer.patience(CLEARING_PATIENCE_MS);
+    const since = performance.now();
+    try {
+      return !this.#handles.checkpoint(truncates ? 'TRUNCATE' : 'RESTART').busy; // with the write lock
+    } finally {
+      this.#gauges.addBarrier(performance.now() - since);
+      checkpointer.patience(0);
+    }
   }
 
   #isUrgent(frames: number): boolean {

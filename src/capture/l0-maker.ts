@@ -264,10 +264,10 @@ export class L0Maker {
   }
 
   /** Pages that the database grew by and that are not in the WAL: a restore needs every page. */
-  #grown({ pending, commit, pageSize }: WalFollower): Set<number> {
+  #grown({ pending, commit, fewestPages, pageSize }: WalFollower): Set<number> {
     const lock = lockPageNumber(pageSize);
     const grown = new Set<number>();
-    for (let pgno = this.#hashes.pageCount + 1; pgno <= commit; pgno++) {
+    for (let pgno = Math.min(this.#hashes.pageCount, fewestPages) + 1; pgno <= commit; pgno++) {
       if (pgno !== lock && !pending.has(pgno)) grown.add(pgno);
     }
     return grown;

@@ -29,15 +29,22 @@ export class PageTable {
     values[pgno % CHUNK_PAGES] = value + 1;
   }
 
-  /** Page numbers up to `last`, ascending. */
-  *pgnos(last: number): Generator<number> {
+  delete(pgno: number): void {
+    if (this.get(pgno) === undefined) return;
+    this.#chunks.write(Math.floor(pgno / CHUNK_PAGES))[pgno % CHUNK_PAGES] = 0;
+    this.#size--;
+  }
+
+  /** Page numbers from `first` to `last`, ascending. */
+  *pgnos(last: number, first = 1): Generator<number> {
     for (const index of this.#chunks.indexes) {
+      if ((index + 1) * CHUNK_PAGES <= first) continue;
       const values = this.#chunks.read(index) ?? [];
       const found: number[] = []; // first all of them: the array may be put away while somebody works with one
       for (let i = 0; i < values.length; i++) if (values[i] !== 0) found.push(index * CHUNK_PAGES + i);
       for (const pgno of found) {
         if (pgno > last) return;
-        yield pgno;
+        if (pgno >= first) yield pgno;
       }
     }
   }

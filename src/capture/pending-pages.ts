@@ -26,6 +26,8 @@ export class PendingPages {
   readonly #slotsABlock: number;
   readonly #blocks: Region[] = [];
   #used = 0;
+  /** Slots of pages that are gone. */
+  readonly #free: number[] = [];
   #frames = 0;
 
   /** `scratchFolder`: for what a huge transaction needs. */
@@ -40,6 +42,11 @@ export class PendingPages {
     return this.#where.size;
   }
 
+  /** So many more pages can be copied. */
+  get room(): number {
+    return this.#slots - this.#used + this.#free.length;
+  }
+
   /** True while a page is known only by its frame in the WAL. */
   get holdsFrames(): boolean {
     return this.#frames > 0;
@@ -52,9 +59,9 @@ export class PendingPages {
   put(batch: FrameBatch, i: number): void {
     const pgno = batch.pgno(i);
     let at = this.#where.get(pgno);
-    if (at === undefined && this.#used < this.#slots) {
-      at = this.#used++;
-      this.#where.set(pgno, at);
+    if (at === undefined) {
+      at = this.#free.pop() ?? (this.#used < this.#slots ? this.#used++ : undefined);
+      if (at !== undefined) this.#where.set(pgno, at);
     }
     if (at !== undefined && at < this.#slots) {
       this.#toCopy.set(at, i);
@@ -69,6 +76,20 @@ export class PendingPages {
     const { fn } = kernel();
     for (const [slot, i] of this.#toCopy) fn.copy(this.slotAt(slot), batch.pageAt(i), this.#pageSize);
     this.#toCopy.clear();
+  }
+
+  /** The database has no more than `commit` pages now: what was beyond them is gone, and does not come back as it was. */
+  dropBeyond(commit: number): void {
+    for (const pgno of this.#where.pgnos(Number.POSITIVE_INFINITY, commit + 1)) {
+      const at = this.#where.get(pgno) ?? 0;
+      this.#where.delete(pgno);
+      if (at >= this.#slots) {
+        this.#frames--;
+        continue;
+      }
+      this.#toCopy.delete(at);
+      this.#free.push(at);
+    }
   }
 
   has(pgno: number): boolean {
@@ -107,6 +128,7 @@ export class PendingPages {
     this.#toCopy.clear();
     this.#where.clear();
     this.#used = 0;
+    this.#free.length = 0;
     this.#frames = 0;
   }
 }

@@ -4,6 +4,7 @@ import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, txid } from '../base/types.ts';
 import { setSpoolAside } from '../replica/local-state.ts';
+import { frameOffset } from '../sqlite/wal.ts';
 import type { DiskShare } from './disk-share.ts';
 import type { L0Maker } from './l0-maker.ts';
 import type { CaptureListener, CaptureSettings, GivenUp } from './options.ts';
@@ -14,7 +15,13 @@ const RETRY_MS = { first: 5000, most: 60_000 } as const;
 /** Why capture is suspended where its files take too much of what the database needs. */
 const NEARLY_FULL = 'the disk of the database is nearly full';
 
-type Settings = Pick<CaptureSettings, 'path' | 'metaPath' | 'maxSpoolBytes' | 'minCheckpointPages'>;
+/** How often the WAL is looked at while capture is suspended and there was something to do. */
+const BUSY_LOOK_MS = 100;
+
+type Settings = Pick<
+  CaptureSettings,
+  'path' | 'metaPath' | 'maxSpoolBytes' | 'minCheckpointPages' | 'truncatePages' | 'monitorIntervalMs'
+>;
 
 /**
  * Keeps the files of one capture out of its database's way. Where they take too much room, capture is suspended: no files are made, and
@@ -30,6 +37,7 @@ export class Room {
   #suspended: string | undefined;
   #resumeAtMs = Number.NEGATIVE_INFINITY;
   #toGiveUp: GivenUp | undefined;
+  #hadToCheckpoint = false;
 
   constructor(
     settings: Settings,
@@ -48,6 +56,12 @@ export class Room {
   /** Why capture is suspended; undefined while it is not. */
   get suspended(): string | undefined {
     return this.#suspended;
+  }
+
+  /** How soon to look again while it is. */
+  get lookMs(): number {
+    const { monitorIntervalMs } = this.#settings;
+    return this.#hadToCheckpoint ? Math.min(BUSY_LOOK_MS, monitorIntervalMs) : monitorIntervalMs;
   }
 
   /** Suspends capture if its files take too much room. */
@@ -83,12 +97,22 @@ export class Room {
   #makeRoom(follower: WalFollower | undefined, isFull = false): void {
     this.#maker.dropStored();
     this.#share.relieve(isFull);
+    this.#hadToCheckpoint = false;
     try {
-      const head = follower?.head();
-      if (head && head.mxFrame - head.backfilled >= this.#settings.minCheckpointPages) follower?.backfill();
+      if (follower) this.#hadToCheckpoint = this.#checkpoint(follower);
     } catch (error) {
       this.#log.log('warn', 'a checkpoint failed', { db: this.#settings.path, error: messageOf(error) });
     }
+  }
+
+  /** Nobody follows the WAL now, but everybody counts on its being checkpointed. False when it was not due. */
+  #checkpoint(follower: WalFollower): boolean {
+    const { minCheckpointPages, truncatePages } = this.#settings;
+    const { mxFrame, backfilled } = follower.head();
+    const truncates = truncatePages > 0 && follower.walFileBytes >= frameOffset(truncatePages, follower.pageSize);
+    if (!truncates && mxFrame - backfilled < minCheckpointPages) return false;
+    follower.clearWal(truncates);
+    return true;
   }
 
   /** This is to be given up with the next {@link giveUpIfAsked}. */
@@ -127,6 +151,11 @@ export class Room {
     this.suspend('files that were not stored were given up', follower);
     const isFound = what.base.txid >= what.from; // the store takes files, and so has the disk room
     this.#resumeAtMs = isFound ? Number.NEGATIVE_INFINITY : performance.now() + this.#retry.next();
+  }
+
+  /** It is not tried again before. */
+  resumeIn(ms: number): void {
+    this.#resumeAtMs = Math.max(this.#resumeAtMs, performance.now() + ms);
   }
 
   /** A file was stored. */

@@ -64,6 +64,7 @@ export class WalFollower {
   #pendingBytes = 0;
   #cursor: WalCursor = { salts: new Uint8Array(8), frames: 0, sums: undefined };
   #commit = 0;
+  #fewestPages = 0;
   #stands = false;
   #cutFrame = 0;
   /** Frames of the cursor's generation that were synced. */
@@ -110,6 +111,11 @@ export class WalFollower {
   /** Pages in the database at the cursor. */
   get commit(): number {
     return this.#commit;
+  }
+
+  /** Pages that the database had all the time since the last file: those beyond them may have gone, and come back. */
+  get fewestPages(): number {
+    return this.#fewestPages;
   }
 
   /** The database file, as a saved position names it. */
@@ -240,6 +246,7 @@ export class WalFollower {
   markStored(): void {
     this.pending.clear();
     this.#pendingBytes = 0;
+    this.#fewestPages = this.#commit;
     this.#cutFrame = this.#cursor.frames;
   }
 
@@ -287,6 +294,7 @@ export class WalFollower {
     if (!this.#fileHoldsBeside(known, head)) return false;
     this.#cursor = { salts, frames: saved.frames, sums: saved.sums };
     this.#commit = known.pageCount;
+    this.#fewestPages = known.pageCount;
     this.#cutFrame = saved.frames;
     this.#syncedFrame = head.backfilled;
     this.#stands = true;
@@ -345,6 +353,7 @@ export class WalFollower {
     this.#restartable = head.backfilled === head.mxFrame;
     this.#commit = head.mxFrame > 0 ? head.pageCount : this.#pagesInFile();
     if (this.#commit === 0) throw new NotReady('the database is empty');
+    this.#fewestPages = this.#commit;
     // Frames that are backfilled are in the file, and the WAL may be restarted over them; others are held by the read.
     const { scratchFolder } = this.#settings;
     const frames = this.#restartable
@@ -454,16 +463,27 @@ export class WalFollower {
       this.#pendingBytes += frameSize(this.pageSize);
       const commit = wal.commit(i);
       if (commit === 0) continue;
-      const shrinks = commit < this.#commit;
+      // Pages beyond it that come back later must be stored anew, not found as they were, here or in an older file.
+      if (commit < this.#commit) this.pending.dropBeyond(commit);
       this.#commit = commit;
-      // A shrink ends a file: pages beyond it that come back later must be stored anew, not found in an older file.
-      if (!shrinks && (maxPendingBytes === 0 || this.#pendingBytes < maxPendingBytes)) continue;
+      this.#fewestPages = Math.min(this.#fewestPages, commit);
+      if (maxPendingBytes === 0 || this.#pendingBytes < maxPendingBytes) continue;
       this.pending.copy(wal);
       this.#cursor = { salts: next.salts, frames: wal.first + i + 1, sums: wal.sums(i) };
       this.#listener.cut(wal);
     }
     this.pending.copy(wal);
     this.#cursor = next;
+  }
+
+  /** Has a file made now if less than so many bytes could still be copied without one. */
+  makeRoom(bytes: number): void {
+    if (this.pending.room * this.pageSize >= bytes) return;
+    {
+      using wal = this.openWal();
+      this.#listener.cut(wal);
+    }
+    this.move(); // much can have come in meanwhile
   }
 
   // ---- Checkpoints ----
@@ -500,16 +520,16 @@ export class WalFollower {
   settle(): void {
     try {
       this.move();
-      this.backfill();
+      this.#handles.checkpoint('PASSIVE');
     } catch (error) {
       // Whatever is in the way: the commits are captured, and in the WAL.
       if (!isBusy(error) && !(error instanceof Discontinuity)) throw error;
     }
   }
 
-  /** Backfills what can be, without a handover: for times when nothing is captured. */
-  backfill(): void {
-    this.#handles.checkpoint('PASSIVE');
+  /** See {@link Handover.clear}: for times when nothing is captured. */
+  clearWal(truncates: boolean): void {
+    this.#handover.clear(truncates);
   }
 
   /** Where the pending frames start in the WAL file, and how many bytes of it they are. */

@@ -91,7 +91,9 @@ export class WalWatch {
   /** All pages were read, while a read transaction kept the WAL from being backfilled further than to `frames`. */
   compared(follower: Watched, frames: number): void {
     this.look(follower);
-    const grown = Math.max(0, follower.head().mxFrame - frames);
+    // A read that began with all of the WAL in the database file keeps nobody from beginning it anew.
+    const { mxFrame, salts } = follower.head();
+    const grown = saltsEqual(salts, follower.cursor.salts) ? Math.max(0, mxFrame - frames) : mxFrame;
     const bytes = grown * follower.pageSize;
     this.#gauges.add('comparisons');
     this.#gauges.raise('comparisonWalMostBytes', bytes);

@@ -23,6 +23,7 @@ import { loadLocalState, metaPathFor, saveState, spoolPathFor } from '../../src/
 import { databaseChecksum } from '../restore/history.ts';
 import { assertEqual, CaptureHarness, type Setup, setUp } from '../support/capture.ts';
 import { readLtx } from '../support/ltx.ts';
+import { TestProcess } from '../support/processes.ts';
 /** Statements run in another process, so that locks are real: POSIX locks do not exist between threads of one process. */
 import { type SqliteProcess, sqliteProcess } from '../support/sqlite-process.ts';
 import { tempFolder } from '../support/temp.ts';
@@ -46,6 +47,14 @@ function appendCommit(path: string, commit: number, pages: readonly number[]): v
   const child = fileURLToPath(new URL('../support/append-wal-child.ts', import.meta.url));
   execFileSync(process.execPath, [child, path, String(commit), ...pages.map(String)]);
 }
+
+/** Commits one after the other, so that some always come while a checkpoint is made. */
+const NEVER_PAUSES = `
+  const { DatabaseSync } = require('node:sqlite');
+  const db = new DatabaseSync(process.argv[1], { timeout: 30000 });
+  db.exec('PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=OFF');
+  for (;;) db.exec('UPDATE t SET v = randomblob(900) WHERE id < 30');
+`;
 
 describe('capturing a live database', () => {
   for (const pageSize of [512, 4096, 65_536]) {
@@ -478,6 +487,54 @@ describe('when things go wrong', () => {
     await harness.capture.sync();
     await harness.stop();
     assert.ok(harness.kinds.includes('diff'));
+    await assertEqual(setup, harness);
+  });
+
+  test('past the spool cap the WAL is begun anew and its file shrunk although commits never pause, and it is measured', async (t) => {
+    const setup = await setUp(t);
+    const limitBytes = 32 + 500 * 4120;
+    const harness = new CaptureHarness(t, setup.path, {
+      settings: { maxSpoolBytes: 50_000, minCheckpointPages: 50, truncatePages: 500 },
+      storeFiles: false,
+    });
+    await harness.capture.sync();
+    await setup.app.run('UPDATE t SET v = randomblob(900)');
+    await harness.until(() => harness.states.at(-1)?.kind === 'suspended', 'capture is suspended');
+    const writer = new TestProcess(t, process.execPath, ['-e', NEVER_PAUSES, setup.path]);
+    await harness.until(() => harness.gauges.get('walFileMostBytes') > limitBytes, 'the WAL is seen to grow');
+    const salts = new Set<string>();
+    const isShrunk = (): boolean => {
+      const wal = readFileSync(`${setup.path}-wal`);
+      salts.add(wal.subarray(16, 24).toString('hex'));
+      return wal.length < limitBytes && harness.gauges.get('walFileBytes') < limitBytes;
+    };
+    for (let times = 0; times < 3; times++) {
+      await harness.until(isShrunk, 'the WAL is shrunk');
+      await harness.until(() => !isShrunk(), 'the WAL grows');
+    }
+    assert.ok(salts.size >= 3, 'it is begun anew');
+    assert.ok(writer.isRunning, writer.output);
+    await writer.end('SIGKILL');
+    const storing = setInterval(() => {
+      for (const file of harness.files) harness.capture.stored(file);
+    }, 10);
+    t.after(() => clearInterval(storing));
+    await harness.until(() => harness.messages.includes('capture resumed'), 'it goes on');
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
+  test('commits that shrink the database and let it grow again do not each make a file', async (t) => {
+    const setup = await setUp(t, 'PRAGMA auto_vacuum=FULL;');
+    const harness = new CaptureHarness(t, setup.path, { settings: { syncIntervalMs: 60_000 } });
+    await harness.capture.sync();
+    for (let i = 0; i < 40; i++) {
+      await setup.app.run(`INSERT INTO t VALUES (1000, randomblob(${9000 + i * 100}))`);
+      await setup.app.run('DELETE FROM t WHERE id = 1000');
+    }
+    await harness.capture.sync();
+    assert.deepEqual(harness.kinds, ['image', 'increment']);
+    await harness.stop();
     await assertEqual(setup, harness);
   });
 

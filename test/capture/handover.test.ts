@@ -4,6 +4,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, test } from 'node:test';
+import { Connection } from '../../src/capture/connections.ts';
 import { CaptureGauges } from '../../src/capture/gauges.ts';
 import { HandoverSchedule } from '../../src/capture/handover-schedule.ts';
 import { WalFollower } from '../../src/capture/wal-follower.ts';
@@ -43,6 +44,17 @@ class Setup {
     this.follower.standAt(this.follower.beginExactly(), wal)[Symbol.dispose]();
   }
 
+  /** Somebody keeps others from committing. */
+  get isHeldUp(): boolean {
+    try {
+      this.app.exec('BEGIN IMMEDIATE; ROLLBACK');
+      return false;
+    } catch (error) {
+      if (!isBusy(error)) throw error;
+      return true;
+    }
+  }
+
   commit(bytes: number): void {
     try {
       this.app.exec(`INSERT INTO t VALUES (randomblob(${bytes}))`);
@@ -66,7 +78,33 @@ test('a WAL that fills faster than it is copied is handed over once it is urgent
   const head = follower.head();
   assert.ok(follower.isCaught(head));
   assert.equal(head.backfilled, head.mxFrame);
-  assert.equal(gauges.get('barriers'), 2);
+  assert.equal(gauges.get('barriers'), 1 + 5, 'the others were let down at once, to copy beside writers');
+});
+
+test('nobody has to wait for a file that is made because memory is used up', (t) => {
+  let cuts = 0;
+  const setup = new Setup(t, {
+    maxPendingBytes: 0,
+    cut: () => {
+      cuts++;
+      setup.commit(1000);
+    },
+  });
+  const { follower } = setup;
+  // A commit beside every checkpoint, so that the barrier is needed.
+  const { checkpoint } = Connection.prototype;
+  t.mock.method(Connection.prototype, 'checkpoint', function (this: Connection, mode: 'PASSIVE') {
+    const result = checkpoint.call(this, mode);
+    if (setup.refusals === 0 && !setup.isHeldUp) setup.commit(1000);
+    return result;
+  });
+  setup.commit(6_000_000);
+  assert.equal(follower.handOver(), 'done');
+  assert.equal(cuts, 0, 'there is room for what may come in');
+  setup.commit(1_900_000);
+  assert.equal(follower.handOver(), 'done');
+  assert.equal(cuts, 1);
+  assert.equal(setup.refusals, 0, 'it was made beside writers');
 });
 
 /** What SQLite holds while a checkpoint is under way. */

@@ -17,9 +17,11 @@ function setUp(t: TestContext) {
   const clock = { ms: 5 };
   t.mock.method(performance, 'now', () => clock.ms);
   const follower = {
-    head: () => ({ mxFrame: follower.cursor.frames, backfilled: 0, salts: follower.salts }),
+    head: () => ({ mxFrame: follower.mxFrame ?? follower.cursor.frames, backfilled: 0, salts: follower.salts }),
     salts: Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0),
-    cursor: { frames: 0 },
+    mxFrame: undefined as number | undefined,
+    cursor: { frames: 0, salts: Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0) },
+    pageSize: 4096,
     walFileBytes: 0,
     checkpointFailure: undefined as string | undefined,
   };
@@ -34,7 +36,11 @@ function setUp(t: TestContext) {
     watch.look(follower as unknown as Parameters<WalWatch['look']>[0]);
     return said.splice(0);
   };
-  return { tried, look, follower, gauges };
+  const compared = (frames: number): string[] => {
+    watch.compared(follower as unknown as Parameters<WalWatch['look']>[0], frames);
+    return said.splice(0);
+  };
+  return { tried, look, compared, follower, gauges };
 }
 
 const READER = 'warn a reader of the application keeps the WAL from being checkpointed: it grows';
@@ -77,6 +83,20 @@ test('a WAL that somebody else has let begin anew is a new one', (t) => {
   follower.salts = Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 0);
   assert.deepEqual(look(), [`${OVER} 20000`]);
   assert.deepEqual(look(), []);
+});
+
+test('what the WAL grew by while all pages were read is right although it began anew meanwhile', (t) => {
+  const { compared, follower, gauges } = setUp(t);
+  follower.cursor.frames = 14_000;
+  follower.mxFrame = 14_500;
+  compared(14_000);
+  assert.equal(gauges.get('comparisonWalMostBytes'), 500 * 4096);
+  follower.salts = Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0);
+  follower.mxFrame = 13_000;
+  assert.deepEqual(compared(14_000), [
+    'info the WAL grew while the database was read; it is checkpointed now undefined',
+  ]);
+  assert.equal(gauges.get('comparisonWalMostBytes'), 13_000 * 4096);
 });
 
 test('what the disk does is not put down to a process that hangs', (t) => {

@@ -140,7 +140,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'makes no checkpoints while there is no room': {
     file: 'src/capture/room.ts',
-    edits: [['follower?.backfill();', 'undefined;']],
+    edits: [['    follower.clearWal(truncates);\n', '']],
   },
   'lets go of a database when there is no room at the start': {
     file: 'src/capture/database-capture.ts',
