@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs, {
   closeSync,
   existsSync,
@@ -8,6 +9,7 @@ import fs, {
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   truncateSync,
   writeSync,
 } from 'node:fs';
@@ -16,10 +18,12 @@ import { dirname, join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
 import { isUnderCapture } from '../../src/base/database-files.ts';
 import { Connection } from '../../src/capture/connections.ts';
+import { SnapshotReader } from '../../src/capture/snapshot-reader.ts';
 import { WalFollower } from '../../src/capture/wal-follower.ts';
 import { frameOffset } from '../../src/sqlite/wal.ts';
 import { assertEqual, CaptureHarness, setUp } from '../support/capture.ts';
 import { sqliteProcess } from '../support/sqlite-process.ts';
+import { tempFolder } from '../support/temp.ts';
 
 /*
  * What goes wrong at the one moment where it hurts: a lock that is busy, a disk that fails, frames that do not prove
@@ -89,6 +93,12 @@ describe('a lock that is busy for a moment', () => {
   });
 });
 
+const LARGE_COMMIT = `
+  const { DatabaseSync } = require('node:sqlite');
+  const db = new DatabaseSync(process.argv[1], { timeout: 30000 });
+  db.exec('PRAGMA wal_autocheckpoint=0; CREATE TABLE IF NOT EXISTS more(v); INSERT INTO more VALUES (zeroblob(1000000))');
+`;
+
 describe('a disk that does not take a checkpoint', () => {
   test('is said once, and capture goes on', async (t) => {
     const setup = await setUp(t);
@@ -109,6 +119,41 @@ describe('a disk that does not take a checkpoint', () => {
     Connection.prototype.run = run;
     await harness.stop();
     assert.ok(!harness.states.some(({ kind }) => kind === 'failed'));
+    await assertEqual(setup, harness);
+  });
+
+  test('is not filled by a WAL that grows because all pages are read, wherever Rivulet keeps its files', async (t) => {
+    const setup = await setUp(t);
+    await setup.app.run('INSERT INTO t(v) VALUES (zeroblob(40000000)); PRAGMA wal_checkpoint(TRUNCATE)');
+    const metaPath = join(tempFolder(t), 'elsewhere');
+    const { statfsSync } = fs;
+    let freeBytes = 3_000_000;
+    // The database's disk alone; there is room where our files are.
+    t.mock.method(fs, 'statfsSync', (path: string) => ({
+      ...statfsSync(path),
+      bsize: 1,
+      bavail: path === dirname(setup.path) ? freeBytes : 2 ** 40,
+    }));
+    syncBuiltinESMExports();
+    t.after(() => syncBuiltinESMExports());
+    const { readRun } = SnapshotReader.prototype;
+    let runs = 0;
+    t.mock.method(
+      SnapshotReader.prototype,
+      'readRun',
+      function (this: SnapshotReader, ...args: Parameters<typeof readRun>) {
+        if (freeBytes < 2 ** 40 && runs++ % 10 === 0) execFileSync(process.execPath, ['-e', LARGE_COMMIT, setup.path]);
+        readRun.apply(this, args);
+      },
+    );
+    const harness = new CaptureHarness(t, setup.path, { settings: { metaPath, minCheckpointPages: 50 } });
+    await harness.until(() => harness.states.at(-1)?.kind === 'suspended', 'it is given up');
+    assert.ok(statSync(`${setup.path}-wal`).size < 8_000_000, 'long before everything is read');
+    await harness.until(() => harness.gauges.get('walFramesWaiting') === 0, 'the WAL is checkpointed');
+    assert.deepEqual(harness.files, []);
+    freeBytes = 2 ** 40;
+    await harness.until(() => harness.messages.includes('capture resumed'), 'it is read again');
+    await harness.stop();
     await assertEqual(setup, harness);
   });
 
