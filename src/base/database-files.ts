@@ -57,6 +57,23 @@ export function fileNameOfOpen(fd: number): string {
   return `${ino}-${birthtimeNs}`;
 }
 
+/** Files that change twice within so many ms can be told apart: on most file systems, and on those that count in seconds. */
+const CLOCK_MS = { fine: 25, coarse: 2500 } as const;
+
+/**
+ * Names the content of an open file: it has another name once somebody wrote to it, by whatever means, or changed its rights. Undefined
+ * right after a change, when one more would not show.
+ */
+export function versionOfOpen(fd: number): string | undefined {
+  return versionOf(fs.fstatSync(fd, { bigint: true }));
+}
+
+/** The same, of what `fstat` says. */
+export function versionOf({ ctimeNs, ctimeMs, size }: fs.BigIntStats): string | undefined {
+  const clockMs = ctimeNs % 1_000_000_000n === 0n ? CLOCK_MS.coarse : CLOCK_MS.fine;
+  return Date.now() - Number(ctimeMs) > clockMs ? `${ctimeNs} ${size}` : undefined;
+}
+
 /** Bytes in an open file. */
 export function sizeOfOpen(fd: number): number {
   return fs.fstatSync(fd).size;

@@ -33,6 +33,9 @@ const RETRY_MS = { first: 500, most: 60_000 } as const;
 const BUSY_MS = 50;
 /** Nothing can be captured any more, and trying again would not help. */
 const OVERWRITTEN = 'DATABASE_OVERWRITTEN';
+/** How often a WAL into which commits still come is settled at the end, and how long a change of the database file takes to show. */
+const LEAVE_TRIES = 3;
+const LEAVE_PAUSE_MS = 20;
 /** Longest wait for the lock that switches a database to WAL mode; it is tried again. */
 const SWITCH_PATIENCE_MS = 50;
 
@@ -306,6 +309,7 @@ export class DatabaseCapture {
       this.#cutIfDue(follower);
       this.#checkpointIfDue(follower);
       this.#walWatch.look(follower);
+      if (follower.rests && follower.pending.count === 0) this.#maker.notePlace(follower);
     } catch (error) {
       if (!(error instanceof Discontinuity)) throw error;
       this.#log.log('info', 'comparing the database with the replica', { reason: error.message });
@@ -454,6 +458,27 @@ export class DatabaseCapture {
     return this.#follower ?? (await this.#attach());
   }
 
+  /**
+   * Leaves everything in the database file and an empty WAL, where nobody is in the way: whoever puts another database there finds nothing of
+   * this one beside it. And where the next start goes on.
+   */
+  async #leave(follower: WalFollower): Promise<void> {
+    try {
+      for (let tries = 0; tries < LEAVE_TRIES && !(follower.rests && follower.shrinkWal()); tries++) {
+        if (!follower.settle()) return;
+        this.#cut(follower);
+      }
+    } catch (error) {
+      // What was committed before is in files; what came in since is in the WAL.
+      if (!hasCode(error, ...DISK_FULL_CODES)) throw error;
+      this.#log.log('warn', 'no room to capture what was committed last', { error: messageOf(error) });
+    }
+    for (let tries = 0; tries < LEAVE_TRIES && follower.fileVersion === undefined; tries++) {
+      await this.#lookout.pause(LEAVE_PAUSE_MS);
+    }
+    if (follower.pending.count === 0) this.#maker.notePlace(follower);
+  }
+
   /** The last look: whatever was committed until now goes into the spool, a first image or a comparison included. */
   async #finalCapture(): Promise<void> {
     try {
@@ -468,7 +493,7 @@ export class DatabaseCapture {
         if (!(error instanceof Discontinuity)) throw error;
         await this.#beginAnew(follower);
       }
-      follower.settle();
+      await this.#leave(follower);
     } catch (error) {
       // Where there is no database, there are no commits.
       if (!(error instanceof NotReady) || error instanceof Hindered) throw error;

@@ -1,4 +1,4 @@
-import { fileNameOfOpen, stampOfOpen } from '../base/database-files.ts';
+import { fileNameOfOpen, stampOfOpen, versionOfOpen } from '../base/database-files.ts';
 import { readFully } from '../base/durable-file.ts';
 import { PageBatch } from '../ltx/page-batch.ts';
 import { DATABASE_HEADER_SIZE, readDatabaseHeader } from '../sqlite/database-header.ts';
@@ -32,6 +32,11 @@ export class FileProof {
   /** The file, as a saved position names it. */
   get fileName(): string {
     return fileNameOfOpen(this.#databaseFd);
+  }
+
+  /** What is in it, by name; see {@link versionOfOpen}. */
+  get version(): string | undefined {
+    return versionOfOpen(this.#databaseFd);
   }
 
   /** Bytes a page, as the file itself says; undefined where it is no database. */

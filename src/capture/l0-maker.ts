@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { bootId } from '../base/boot.ts';
-import { messageOf, RivuletError } from '../base/errors.ts';
+import { assert, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid, txid } from '../base/types.ts';
 import { kernel } from '../kernel/kernel.ts';
@@ -379,8 +379,26 @@ export class L0Maker {
       frames,
       sums: chain,
       file: follower.fileName,
+      version: follower.fileVersion,
+      isWhole: follower.mayRest,
       boot: this.#boot,
     };
+  }
+
+  /** Records where to go on in the WAL, if that is known better than before. Nothing is pending. */
+  notePlace(follower: WalFollower): void {
+    assert(follower.pending.count === 0, 'everything up to the place is in a file');
+    const { fileVersion } = follower;
+    const before = this.#position?.wal;
+    if (!this.#position || fileVersion === undefined) return;
+    if (before?.version === fileVersion && (before.isWhole || !follower.mayRest)) return;
+    this.#position = { ...this.#position, wal: this.#walPosition(follower) };
+    try {
+      this.#journal.note(this.#position, this.#hashes);
+    } catch (error) {
+      const { txid } = this.#position;
+      this.#log.log('warn', 'the local state was not saved', { error: messageOf(error), txid: formatTxid(txid) });
+    }
   }
 
   #newFile(

@@ -123,6 +123,11 @@ export class WalFollower {
     return this.#file.fileName;
   }
 
+  /** What is in the database file, as a saved position names it. */
+  get fileVersion(): string | undefined {
+    return this.#file.version;
+  }
+
   /** False when the file that was opened is another than the one whose page size was asked for. */
   get hasItsPageSize(): boolean {
     return this.#file.pageSize === this.pageSize;
@@ -281,25 +286,38 @@ export class WalFollower {
   }
 
   /**
-   * Goes on from a saved position if it can be shown that nothing was missed since: same generation, and the WAL's own
-   * checksum chain leads to the last frame that was captured. (A frame that is physically ours proves nothing: after a
-   * power loss the valid end can lie before it.) The standing read has begun at `head`.
+   * Goes on from a saved position if it can be shown that nothing was missed since. The standing read has begun at `head`.
+   * Nobody wrote to the database file since, so no checkpoint was made that had anything to do; and no WAL is begun anew while it holds
+   * what is not in the database file.
    */
   continueFrom(saved: WalPosition, known: KnownPages, head: WalIndexHead): boolean {
-    // Without a captured frame there is nothing to recognize a generation by: a new WAL looks the same.
-    if (saved.frames === 0 || saved.file !== this.fileName) return false;
-    const salts = Uint8Array.from(Buffer.from(saved.salts, 'hex'));
-    if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames || !this.#chainReaches(salts, saved))
-      return false;
-    if (!this.#fileHoldsBeside(known, head)) return false;
-    this.#cursor = { salts, frames: saved.frames, sums: saved.sums };
+    if (saved.file !== this.fileName || saved.version === undefined || saved.version !== this.fileVersion) return false;
+    const cursor = this.#cursorFrom(saved, head);
+    if (!cursor || !this.#fileHoldsBeside(known, head)) return false;
+    this.#cursor = cursor;
     this.#commit = known.pageCount;
     this.#fewestPages = known.pageCount;
-    this.#cutFrame = saved.frames;
+    this.#cutFrame = cursor.frames;
     this.#syncedFrame = head.backfilled;
     this.#stands = true;
-    this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === saved.frames;
+    this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === cursor.frames;
     return true;
+  }
+
+  /**
+   * In the same generation the WAL's own checksum chain must lead to the last frame that was captured: a frame that is physically ours
+   * proves nothing, as after a power loss the valid end can lie before it. Another one can only be the next, and only if the
+   * database file had all that was captured.
+   */
+  #cursorFrom(saved: WalPosition, head: WalIndexHead): WalCursor | undefined {
+    const salts = Uint8Array.from(Buffer.from(saved.salts, 'hex'));
+    if (!saltsEqual(salts, head.salts)) {
+      return saved.isWhole ? { salts: head.salts, frames: 0, sums: undefined } : undefined;
+    }
+    if (head.mxFrame < saved.frames || !this.#chainReaches(salts, saved)) return undefined;
+    // Without a captured frame there is nothing to recognize a generation by: a new WAL looks the same.
+    if (saved.frames === 0 && !saved.isWhole) return undefined;
+    return { salts, frames: saved.frames, sums: saved.frames > 0 ? saved.sums : undefined };
   }
 
   /**
@@ -320,6 +338,7 @@ export class WalFollower {
       if (typeof next === 'string') return false;
       cursor = next;
     }
+    if (saved.frames === 0) return true;
     return cursor.sums?.first === saved.sums.first && cursor.sums.second === saved.sums.second;
   }
 
@@ -514,16 +533,18 @@ export class WalFollower {
   }
 
   /**
-   * Backfills up to the last captured commit, as the application's own last close would have done: the database file alone
-   * then holds it. The WAL keeps its frames, by which the next start proves that it goes on.
+   * Brings what is captured into the database file, as the application's own last close would have done; commits that come in
+   * meanwhile are pending then. False where something is in the way: the commits are captured, and in the WAL.
    */
-  settle(): void {
+  settle(): boolean {
     try {
       this.move();
       this.#handles.checkpoint('PASSIVE');
+      this.move();
+      return true;
     } catch (error) {
-      // Whatever is in the way: the commits are captured, and in the WAL.
       if (!isBusy(error) && !(error instanceof Discontinuity)) throw error;
+      return false;
     }
   }
 

@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fsyncFolder, makeFolders, readFully, writeFileDurably, writeFully } from '../base/durable-file.ts';
-import { hasCode } from '../base/errors.ts';
+import { assert, hasCode } from '../base/errors.ts';
 import { type Checksum, checksum, type Txid, txid } from '../base/types.ts';
 import { crcOf } from '../ltx/encoder.ts';
 import { parseLtxName } from '../ltx/format.ts';
@@ -12,12 +12,12 @@ import { type HashChanges, PageHashes } from './page-hashes.ts';
  * What Rivulet keeps beside a database, in `<dir>/.<file>-rivulet/`:
  *
  *   state     a whole picture: {length u32, JSON, page hashes 8 bytes each, CRC-64 of all before}
- *   journal   what came after it, one record per L0 file: {length u32, body, CRC-64 of the body};
- *             body = {length u32, JSON position, then {page number u32, hash u64} each}
+ *   journal   what came after it, one record per L0 file, or for a new place in the WAL: {length u32, body, CRC-64 of the CRC-64
+ *             before (at first that of the state) and the body}; body = {length u32, JSON position, then {page number u32, hash u64} each}
  *   spool/    L0 files that are not stored yet, and the newest stored one
  *
- * Integers are little-endian. A torn or stale end of the journal is ignored: the state is then merely older than the
- * replica, which is noticed by TXID and file checksum.
+ * Integers are little-endian. A torn end of the journal is ignored, and a journal that belongs to another state: the state is then merely
+ * older than the replica, which is noticed by TXID and file checksum.
  */
 
 const FORMAT = 1;
@@ -25,6 +25,7 @@ const STATE_FILE = 'state';
 const JOURNAL_FILE = 'journal';
 const SPOOL_FOLDER = 'spool';
 const ENTRY_BYTES = 12;
+const NO_CHANGES: HashChanges = { pgnos: new Uint32Array(), hashes: new BigUint64Array() };
 /** What changed in one record of the journal, at most; more is written as a whole state. */
 const MAX_CHANGES_BYTES = 3 * 1024 * 1024;
 /** A record with its position. */
@@ -53,6 +54,10 @@ export interface WalPosition {
   readonly sums: WalSums;
   /** The database file that it belongs to (its inode and when it was made). */
   readonly file: string;
+  /** What was in that file, by name; undefined where that could not be told. */
+  readonly version?: string | undefined;
+  /** All that was captured was in that file: whatever the WAL holds while it is unchanged came after. */
+  readonly isWhole?: boolean | undefined;
   /** Since when the machine runs, by name; undefined in a state of an earlier version. */
   readonly boot?: string | undefined;
 }
@@ -145,7 +150,7 @@ function readState(metaPath: string, hashes: PageHashes | undefined): LocalPosit
   const base = readFileIfThere(join(metaPath, STATE_FILE), (fd, sizeBytes) => readBase(fd, sizeBytes, hashes));
   if (!base) return undefined;
   const journal = join(metaPath, JOURNAL_FILE);
-  return readFileIfThere(journal, (fd, sizeBytes) => replay(fd, sizeBytes, base, hashes)) ?? base;
+  return readFileIfThere(journal, (fd, sizeBytes) => replay(fd, sizeBytes, base, hashes)) ?? base.position;
 }
 
 function readFileIfThere<T>(path: string, read: (fd: number, sizeBytes: number) => T): T | undefined {
@@ -163,7 +168,13 @@ function readFileIfThere<T>(path: string, read: (fd: number, sizeBytes: number) 
   }
 }
 
-function readBase(fd: number, sizeBytes: number, hashes: PageHashes | undefined): LocalPosition | undefined {
+/** A whole state, and its CRC-64. */
+interface Base {
+  readonly position: LocalPosition;
+  readonly sum: bigint;
+}
+
+function readBase(fd: number, sizeBytes: number, hashes: PageHashes | undefined): Base | undefined {
   const length = Buffer.alloc(4);
   if (readFully(fd, length, 0) < length.length) return undefined;
   const jsonEnd = 4 + length.readUInt32LE(0);
@@ -185,7 +196,7 @@ function readBase(fd: number, sizeBytes: number, hashes: PageHashes | undefined)
   const stored = Buffer.alloc(8);
   if (readFully(fd, stored, end) < stored.length || stored.readBigUInt64LE() !== sum) return undefined;
   const position = fromJson(json);
-  return position && end - jsonEnd === position.pageCount * 8 ? position : undefined;
+  return position && end - jsonEnd === position.pageCount * 8 ? { position, sum } : undefined;
 }
 
 function noteBytes(hashes: PageHashes, first: number, bytes: Buffer): void {
@@ -196,8 +207,8 @@ function noteBytes(hashes: PageHashes, first: number, bytes: Buffer): void {
   hashes.setNew(first, values, xor);
 }
 
-function replay(fd: number, sizeBytes: number, base: LocalPosition, hashes: PageHashes | undefined): LocalPosition {
-  let position = base;
+function replay(fd: number, sizeBytes: number, base: Base, hashes: PageHashes | undefined): LocalPosition {
+  let { position, sum } = base;
   const length = Buffer.alloc(4);
   for (let at = 0; readFully(fd, length, at) === 4; ) {
     const bodyBytes = length.readUInt32LE(0);
@@ -206,12 +217,12 @@ function replay(fd: number, sizeBytes: number, base: LocalPosition, hashes: Page
     if (readFully(fd, record, at + 4) < record.length) break;
     at += 4 + record.length;
     const body = record.subarray(0, bodyBytes);
-    if (crcOf(0n, body) !== record.readBigUInt64LE(bodyBytes)) break;
+    sum = crcOf(sum, body);
+    if (sum !== record.readBigUInt64LE(bodyBytes)) break;
     const jsonEnd = 4 + body.readUInt32LE(0);
     const next = fromJson(body.subarray(4, jsonEnd));
     if (!next) break;
-    if (next.txid <= base.txid) continue;
-    if (next.txid !== position.txid + 1n) break;
+    assert(next.txid === position.txid || next.txid === position.txid + 1n, 'a record follows the one before');
     hashes?.resize(next.pageCount);
     for (let i = jsonEnd; hashes && i < body.length; i += ENTRY_BYTES) {
       hashes.set(body.readUInt32LE(i), body.readBigUInt64LE(i + 4));
@@ -221,14 +232,25 @@ function replay(fd: number, sizeBytes: number, base: LocalPosition, hashes: Page
   return position;
 }
 
-/** Writes a whole state; what the journal held is part of it. */
-export function saveState(metaPath: string, position: LocalPosition, hashes: PageHashes): void {
+/** Writes a whole state; what the journal held is part of it. Returns its CRC-64. */
+export function saveState(metaPath: string, position: LocalPosition, hashes: PageHashes): bigint {
   makeFolders(metaPath, 0o700);
-  writeFileDurably(join(metaPath, STATE_FILE), statePieces(position, hashes));
+  let sum = 0n;
+  writeFileDurably(
+    join(metaPath, STATE_FILE),
+    statePieces(position, hashes, (final) => {
+      sum = final;
+    }),
+  );
   fs.rmSync(join(metaPath, JOURNAL_FILE), { force: true });
+  return sum;
 }
 
-function* statePieces(position: LocalPosition, hashes: PageHashes): Generator<Uint8Array> {
+function* statePieces(
+  position: LocalPosition,
+  hashes: PageHashes,
+  onSum: (sum: bigint) => void,
+): Generator<Uint8Array> {
   const json = toJson(position);
   const length = Buffer.alloc(4);
   length.writeUInt32LE(json.length);
@@ -242,6 +264,7 @@ function* statePieces(position: LocalPosition, hashes: PageHashes): Generator<Ui
   }
   const stored = Buffer.alloc(8);
   stored.writeBigUInt64LE(sum);
+  onSum(sum);
   yield stored;
 }
 
@@ -311,6 +334,8 @@ export class StateJournal {
   #sizeBytes = 0;
   /** A journal only ever follows a state that this process wrote. */
   #folded = false;
+  /** CRC-64 of all that is written. */
+  #sum = 0n;
 
   constructor(metaPath: string) {
     this.#metaPath = metaPath;
@@ -325,12 +350,28 @@ export class StateJournal {
       this.fold(position, hashes);
       return;
     }
+    this.#write(position, changes, (fd) => fs.fdatasyncSync(fd));
+  }
+
+  /** Records another place in the WAL for the newest position. A power loss may take it: after a boot no place is of use. */
+  note(position: LocalPosition, hashes: PageHashes): void {
+    if (this.#folded) this.#write(position, NO_CHANGES);
+    else this.fold(position, hashes);
+  }
+
+  #write(position: LocalPosition, changes: HashChanges, sync: (fd: number) => void = () => undefined): void {
     this.#folded = false; // until the record is whole: after a failure, the next one is a whole state
-    const record = encodeRecord(position, changes);
+    const body = encodeBody(position, changes);
+    const sum = crcOf(this.#sum, body);
+    const record = Buffer.alloc(4 + body.length + 8);
+    record.writeUInt32LE(body.length);
+    body.copy(record, 4);
+    record.writeBigUInt64LE(sum, 4 + body.length);
     const fd = this.#open();
     writeFully(fd, record, this.#sizeBytes);
-    fs.fdatasyncSync(fd);
+    sync(fd);
     this.#sizeBytes += record.length;
+    this.#sum = sum;
     this.#folded = true;
   }
 
@@ -338,7 +379,7 @@ export class StateJournal {
   fold(position: LocalPosition, hashes: PageHashes): void {
     this.close();
     this.#folded = false;
-    saveState(this.#metaPath, position, hashes);
+    this.#sum = saveState(this.#metaPath, position, hashes);
     this.#folded = true;
   }
 
@@ -366,7 +407,7 @@ export class StateJournal {
   }
 }
 
-function encodeRecord(position: LocalPosition, changes: HashChanges): Buffer {
+function encodeBody(position: LocalPosition, changes: HashChanges): Buffer {
   const json = toJson(position);
   const body = Buffer.alloc(4 + json.length + changes.pgnos.length * ENTRY_BYTES);
   body.writeUInt32LE(json.length);
@@ -377,9 +418,5 @@ function encodeRecord(position: LocalPosition, changes: HashChanges): Buffer {
     body.writeBigUInt64LE(changes.hashes[i] ?? 0n, at + 4);
     at += ENTRY_BYTES;
   }
-  const record = Buffer.alloc(4 + body.length + 8);
-  record.writeUInt32LE(body.length);
-  body.copy(record, 4);
-  record.writeBigUInt64LE(crcOf(0n, body), 4 + body.length);
-  return record;
+  return body;
 }

@@ -3,21 +3,23 @@ import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   copyFileSync,
+  cpSync,
   existsSync,
   openSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { describe, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { isUnderCapture, withDatabaseFile } from '../../src/base/database-files.ts';
+import { isUnderCapture, versionOfOpen, withDatabaseFile } from '../../src/base/database-files.ts';
 import { checksum } from '../../src/base/types.ts';
 import { loadLocalState, metaPathFor, saveState, spoolPathFor } from '../../src/replica/local-state.ts';
 import { databaseChecksum } from '../restore/history.ts';
@@ -30,6 +32,21 @@ import { tempFolder } from '../support/temp.ts';
 
 async function pageCount(app: SqliteProcess): Promise<number> {
   return Number((await app.run('PRAGMA page_count'))[0]?.page_count);
+}
+
+/** A database with far more pages than are looked at when a capture goes on in the WAL. */
+async function setUpMany(t: TestContext): Promise<Setup> {
+  const setup = await setUp(t, 'PRAGMA page_size=512;');
+  await setup.app.run(`CREATE TABLE few(id INTEGER PRIMARY KEY, n);
+    WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 60000) INSERT INTO few SELECT x, 100 FROM c;
+    INSERT INTO t(v) SELECT v FROM t; INSERT INTO t(v) SELECT v FROM t; PRAGMA wal_checkpoint(TRUNCATE)`);
+  return setup;
+}
+
+/** None of them is looked at, of so many. */
+function assertNotSampled(pages: readonly number[], count: number): void {
+  assert.ok(pages.length > 0, 'some differ');
+  for (const pgno of pages) assert.notEqual((pgno - 1) % Math.floor(count / 256), 0, `page ${pgno} of ${count}`);
 }
 
 /** Has the application truncate the WAL, however often it must ask. */
@@ -205,8 +222,7 @@ describe('capturing a live database', () => {
     await harness.capture.sync();
     await setup.app.run("INSERT INTO t(v) VALUES ('x')");
     await harness.stop();
-    await setup.app.run('PRAGMA wal_checkpoint(TRUNCATE)');
-    await setup.app.run("INSERT INTO t(v) VALUES ('y')");
+    await setup.app.run("INSERT INTO t(v) VALUES ('y'); PRAGMA wal_checkpoint(TRUNCATE)");
     const again = new CaptureHarness(t, setup.path, { after: harness, storeFiles: false });
     await again.capture.sync();
     await again.stop();
@@ -260,12 +276,14 @@ describe('coming back', () => {
     const pgno = pages - (pages % 2);
     const fd = openSync(setup.path, 'r+');
     writeSync(fd, new Uint8Array(100).fill(7), 0, 100, (pgno - 1) * 512 + 300);
+    await setTimeout(100);
+    const version = versionOfOpen(fd); // nobody wrote to it
     closeSync(fd);
     const state = loadLocalState(metaPathFor(setup.path));
     assert.ok(state?.position.wal?.boot);
     saveState(
       metaPathFor(setup.path),
-      { ...state.position, wal: { ...state.position.wal, boot: 'before' } },
+      { ...state.position, wal: { ...state.position.wal, version, boot: 'before' } },
       state.hashes,
     );
     const second = new CaptureHarness(t, setup.path, { after: first });
@@ -278,6 +296,103 @@ describe('coming back', () => {
     );
     await reader.close();
     await assertEqual(setup, second);
+  });
+
+  test('goes on in a WAL that was begun since, when all before was in a database file that nobody wrote to', async (t) => {
+    const setup = await setUp(t);
+    let last = new CaptureHarness(t, setup.path);
+    await last.capture.sync();
+    await last.stop();
+    for (const isLastToClose of [false, true]) {
+      if (isLastToClose) {
+        await setup.app.reopen();
+        assert.equal(existsSync(`${setup.path}-wal`), false);
+        last = new CaptureHarness(t, setup.path, { after: last });
+        await last.capture.sync();
+        await last.stop();
+        assert.deepEqual(last.kinds, [], 'there is nothing to go on in');
+        assert.ok(last.messages.includes('continuing where the last run stopped'));
+      }
+      await setup.app.run("PRAGMA wal_autocheckpoint=0; INSERT INTO t(v) VALUES ('a'); INSERT INTO t(v) VALUES ('b')");
+      last = new CaptureHarness(t, setup.path, { after: last });
+      await last.capture.sync();
+      await last.stop();
+      assert.deepEqual(last.kinds, ['increment']);
+    }
+    await assertEqual(setup, last);
+  });
+
+  test('leaves an empty WAL, so that a database that is put there next is not damaged by it', async (t) => {
+    const setup = await setUp(t);
+    const copy = `${setup.path}.copy`;
+    await setup.app.run(`VACUUM INTO '${copy}'`);
+    const first = new CaptureHarness(t, setup.path);
+    await first.capture.sync();
+    await setup.app.run('UPDATE t SET v = randomblob(700)');
+    await setup.app.kill();
+    await first.stop();
+    assert.equal(statSync(`${setup.path}-wal`).size, 0);
+    renameSync(copy, setup.path);
+    const app = await sqliteProcess(t, setup.path);
+    assert.equal((await app.run('PRAGMA integrity_check'))[0]?.integrity_check, 'ok');
+    const second = new CaptureHarness(t, setup.path, { after: first });
+    await second.capture.sync();
+    await second.stop();
+    await assertEqual({ path: setup.path, app }, second);
+  });
+
+  for (const end of ['stop', 'kill'] as const) {
+    test(`by a comparison when an older copy was put back into the same file, which differs in few pages, after a ${end}`, async (t) => {
+      const setup = await setUpMany(t);
+      const copy = readFileSync(setup.path);
+      const first = new CaptureHarness(t, setup.path);
+      await first.capture.sync();
+      for (const id of [2001, 3733]) {
+        await setup.app.run(`UPDATE few SET n = 101 WHERE id = ${id}`);
+        await first.capture.sync();
+        await first.until(() => first.gauges.get('walFramesWaiting') === 0, 'it is in the database file');
+        await setTimeout(100); // where to go on is known by then
+      }
+      const metaPath = metaPathFor(setup.path);
+      const state = `${metaPath}.as-it-was`;
+      if (end === 'kill') cpSync(metaPath, state, { recursive: true });
+      await setup.app.close();
+      await first.stop();
+      assertNotSampled(first.image.differences(copy), copy.length / 512);
+      if (end === 'kill') {
+        rmSync(metaPath, { recursive: true });
+        renameSync(state, metaPath);
+      }
+      for (const name of ['-wal', '-shm']) rmSync(setup.path + name, { force: true });
+      writeFileSync(setup.path, copy); // the same file, as `cp` does it
+      const second = new CaptureHarness(t, setup.path, { after: first });
+      await second.capture.sync();
+      await second.stop();
+      assert.deepEqual(second.kinds, ['diff']);
+      await assertEqual({ path: setup.path, app: await sqliteProcess(t, setup.path) }, second);
+    });
+  }
+
+  test('by a comparison when the WAL was removed with commits in it', async (t) => {
+    const setup = await setUpMany(t);
+    const reader = await sqliteProcess(t, setup.path);
+    await reader.run('BEGIN; SELECT count(*) FROM t'); // nothing after this gets into the database file
+    const first = new CaptureHarness(t, setup.path);
+    await first.capture.sync();
+    await setup.app.run('UPDATE few SET n = 101 WHERE id = 3733');
+    await first.capture.sync();
+    await first.stop();
+    const database = readFileSync(setup.path);
+    assertNotSampled(first.image.differences(database), database.length / 512);
+    await Promise.all([reader.kill(), setup.app.kill()]);
+    for (const name of ['-wal', '-shm']) rmSync(setup.path + name);
+    const app = await sqliteProcess(t, setup.path);
+    await app.run('PRAGMA wal_autocheckpoint=0; UPDATE few SET n = 101 WHERE id = 1001');
+    const second = new CaptureHarness(t, setup.path, { after: first });
+    await second.capture.sync();
+    await second.stop();
+    assert.deepEqual(second.kinds, ['diff']);
+    await assertEqual({ path: setup.path, app }, second);
   });
 
   const away: Record<string, (setup: Setup) => Promise<unknown>> = {

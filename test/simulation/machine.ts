@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type * as Fs from 'node:fs';
 import { createRequire, syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -21,6 +22,8 @@ export class Crash extends Error {
 interface FileObject {
   durable: Buffer | undefined;
 }
+
+const CLOCK_TICK_MS = 10;
 
 type AnyFunction = (...args: never[]) => unknown;
 
@@ -60,6 +63,10 @@ export class Machine {
   readonly #files = new Map<string, FileObject>();
   readonly #durableFiles = new Map<string, FileObject>();
   readonly #durableFolders = new Set<string>();
+  /** What was in database files when somebody looked, by inode. */
+  readonly #changes = new Map<bigint, { readonly hash: string; readonly changedMs: number; readonly seenMs: number }>();
+  /** The system tells of every boot. */
+  tellsBoots = true;
   /** The connection of the replicator that keeps everybody else from committing. */
   #barrier: DatabaseSync | undefined;
   /** Locks all others out while it switches the database to WAL mode. */
@@ -105,6 +112,8 @@ export class Machine {
     this.#files.clear();
     this.#durableFiles.clear();
     this.#durableFolders.clear();
+    this.#changes.clear();
+    this.tellsBoots = true;
   }
 
   get isDead(): boolean {
@@ -159,7 +168,7 @@ export class Machine {
 
   /** What the replicator left, after the power was cut: what it had fsynced. */
   losePower(): void {
-    this.#boots++;
+    if (this.tellsBoots) this.#boots++;
     real.rmSync(this.#folder, { recursive: true, force: true });
     this.#files.clear();
     for (const folder of [...this.#durableFolders].sort()) real.mkdirSync(folder, { recursive: true });
@@ -235,9 +244,34 @@ export class Machine {
       const path: unknown = args[0];
       return path === '/proc/sys/kernel/random/boot_id' ? `${this.#boots}\n` : original(...args);
     });
+    this.#replace('fstatSync', (original) => (...args) => {
+      const stat = original(...args);
+      const [fd, options] = args as unknown as [number, { bigint?: boolean } | undefined];
+      const open = this.#descriptors.get(fd);
+      if (this.#inApplication > 0 || !options?.bigint || !open?.path.endsWith('.db')) return stat;
+      return this.#withChangeTime(fd, stat as Fs.BigIntStats);
+    });
     this.#replace('closeSync', (original) => (...args) => {
       if (this.#inApplication === 0) this.#descriptors.delete(args[0] as unknown as number);
       return original(...args);
+    });
+  }
+
+  /**
+   * When the database file was changed, by the clock of this world, which ticks as those of file systems do. Between two looks it was as early
+   * as can be, so that the change may not show.
+   */
+  #withChangeTime(fd: number, stat: Fs.BigIntStats): Fs.BigIntStats {
+    const now = (): bigint => {
+      const hash = createHash('sha1').update(contentOf(fd)).digest('hex');
+      const seen = this.#changes.get(stat.ino);
+      const changedMs = seen?.hash === hash ? seen.changedMs : tickOf(seen?.seenMs ?? 0);
+      this.#changes.set(stat.ino, { hash, changedMs, seenMs: Date.now() });
+      return BigInt(changedMs);
+    };
+    return Object.defineProperties(stat, {
+      ctimeMs: { get: now },
+      ctimeNs: { get: () => now() * 1_000_000n + 1n },
     });
   }
 
@@ -379,6 +413,11 @@ export class Machine {
     const errcode = DISK_ERRORS[between(this.#random, 0, DISK_ERRORS.length - 1)];
     throw Object.assign(new Error('the disk is full, or fails'), { code: 'ERR_SQLITE_ERROR', errcode });
   }
+}
+
+/** Clocks of file systems go in steps. */
+function tickOf(ms: number): number {
+  return Math.floor(ms / CLOCK_TICK_MS) * CLOCK_TICK_MS;
 }
 
 function isSync(name: string): boolean {

@@ -19,14 +19,17 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     file: FOLLOWER,
     edits: [
       [
-        `    if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames || !this.#chainReaches(salts, saved))
-      return false;`,
-        `    const frame = new Uint8Array(24);
+        `    const cursor = this.#cursorFrom(saved, head);
+    if (!cursor || !this.#fileHoldsBeside(known, head)) return false;`,
+        `    const salts = Uint8Array.from(Buffer.from(saved.salts, 'hex'));
+    const frame = new Uint8Array(24);
     readSync(this.#handles.walFd, frame, 0, 24, frameOffset(saved.frames - 1, this.pageSize));
-    if (!saltsEqual(salts, frame.subarray(8, 16))) return false;`,
+    if (saved.frames === 0 || !saltsEqual(salts, frame.subarray(8, 16))) return false;
+    const cursor = { salts, frames: saved.frames, sums: saved.sums };`,
       ],
+      [' || saved.version === undefined || saved.version !== this.fileVersion) return false;', ') return false;'],
       [
-        'this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === saved.frames;',
+        'this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === cursor.frames;',
         'this.#restartable = true;',
       ],
       [
@@ -39,19 +42,31 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     file: FOLLOWER,
     edits: [
       [
-        '    if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames',
-        `    if (Buffer.from(head.salts).readUInt32BE() === Buffer.from(salts).readUInt32BE() + 1) {
-      this.#cursor = { salts: head.salts, frames: 0, sums: undefined };
-      this.#commit = known.pageCount;
-      return true;
-    }
-    if (!saltsEqual(salts, head.salts) || head.mxFrame < saved.frames`,
+        '      return saved.isWhole ? {',
+        '      return Buffer.from(head.salts).readUInt32BE() === Buffer.from(salts).readUInt32BE() + 1 ? {',
       ],
+      [' || saved.version === undefined || saved.version !== this.fileVersion) return false;', ') return false;'],
     ],
+  },
+  'goes on although the database file was written to': {
+    file: FOLLOWER,
+    edits: [[' || saved.version !== this.fileVersion) return false;', ') return false;']],
+  },
+  'takes a change of the database file in the same instant for none': {
+    file: 'src/base/database-files.ts',
+    edits: [['Date.now() - Number(ctimeMs) > clockMs ?', 'clockMs > 0 ?']],
+  },
+  'goes on without the chain of checksums': {
+    file: FOLLOWER,
+    edits: [[' || !this.#chainReaches(salts, saved)) return undefined;', ') return undefined;']],
+  },
+  'ends its read while nothing happens': {
+    file: FOLLOWER,
+    edits: [['    this.#handles.rest();\n', '    this.#handles.rest();\n    this.#handles.reader.end();\n']],
   },
   'hands over without a barrier': {
     file: HANDOVER,
-    edits: [["    if (!this.raiseBarrier(this.#isUrgent(follower.cursor.frames))) return 'busy';\n", '']],
+    edits: [["    if (!this.raiseBarrier(isUrgent)) return 'busy';\n", '']],
   },
   'ends the old read before it begins the new one': {
     file: FOLLOWER,

@@ -34,6 +34,8 @@ const WEATHERS: readonly Weather[] = ['fine', 'fine', 'fine', 'slow', 'flaky', '
 const ROOMS: readonly Room[] = ['nearly none', 'nearly none', 'little', 'names', 'none'];
 /** Part of the replicator's steps before which the application does something, and when it is busy. */
 const IN_BETWEEN = { usual: 0.03, busy: 0.4 } as const;
+/** Checkpoints of the replicator, one after the other, before each of which the application commits: more than it makes before its barrier. */
+const BESIDE_CHECKPOINTS = 12;
 /** After this long without commits the WAL is in the database file, and whoever wants to can restart it. */
 const REST_MS = 5000;
 /** After this long without commits the replicator makes a checkpoint. */
@@ -57,6 +59,8 @@ export class World {
   #broken: Broken | undefined;
   /** How often the application is still going to commit between any two steps of the replicator. */
   #busyFor = 0;
+  /** Before so many more checkpoints of the replicator it commits. */
+  #besideFor = 0;
   /** What a restore would give: every file of level 0, up to the newest. */
   #restored: RestoredState | undefined;
   /** The same at every TXID. */
@@ -79,7 +83,9 @@ export class World {
     this.#store = new FaultyStore(this.#random);
     this.#config = this.#settings(path);
     machine.renew(metaPathFor(path), this.#random);
-    machine.between = () => this.#between();
+    // Where nothing tells of a boot, the WAL alone has to show what is missing; but of what is never synced nothing shows that.
+    machine.tellsBoots = this.#application.synchronous === 'OFF' || this.#random() < 0.5;
+    machine.between = (sql) => this.#between(sql);
     machine.onCheckpoint = () => machine.asApplication(() => this.#application.noteSync());
     machine.isWal = () => machine.asApplication(() => this.#application.hasWal);
     machine.onSwitchToWal = () => {
@@ -206,8 +212,9 @@ export class World {
   }
 
   /** Between two steps of the replicator: the application is another process, and waits for nobody. */
-  #between(): void {
+  #between(sql?: string): void {
     const random = this.#random;
+    if (sql === 'PRAGMA wal_checkpoint(PASSIVE)') this.#besideCheckpoint();
     const isBusy = this.#busyFor > 0;
     if (random() >= (isBusy ? IN_BETWEEN.busy : IN_BETWEEN.usual)) return;
     if (isBusy) this.#busyFor--;
@@ -223,6 +230,16 @@ export class World {
       if (this.#machine.asApplication(() => app.checkpoint('RESTART'))) this.#asUsual(() => app.tinyCommit());
     }
     this.#say(`application acts between two steps: ${app.doing}`);
+  }
+
+  /** Commits before one checkpoint of the replicator after the other: it needs its barrier then. */
+  #besideCheckpoint(): void {
+    if (this.#besideFor === 0 && this.#random() < 0.1) this.#besideFor = BESIDE_CHECKPOINTS;
+    if (this.#besideFor === 0) return;
+    this.#besideFor--;
+    this.#busyFor = Math.max(this.#busyFor, 5);
+    if (!this.#machine.hasBarrier) this.#asUsual(() => this.#application.tinyCommit());
+    else this.#count('barrier is up beside a busy application');
   }
 
   #becomeBusy(): void {
@@ -517,6 +534,9 @@ export class World {
         if (message === 'comparing the database with the replica' && !hasJustBegun && this.#machine.isSound) {
           this.#broken ??= new Broken(`a capture that runs has to compare: ${fields?.reason}`);
         }
+        if (message === 'continuing where the last run stopped') this.#count('a start goes on in the WAL');
+        if (message === 'read the whole database' || message.startsWith('the database '))
+          this.#count('a start compares');
         if (message === 'gave up files that were not stored') this.#count('files are given up');
         if (message === 'a file that had been given up was stored all the same') this.#count('one of them was stored');
         if (level !== 'debug') this.log.push(`   ${level}: ${message} ${JSON.stringify(fields ?? {})}`);
