@@ -20,6 +20,9 @@ const SWITCH_PAUSE_MS = 5;
 /** Reads from the database header, and begins a read transaction by that; the schema, however large, is not looked at. */
 const READ = 'PRAGMA schema_version';
 
+/** Which SQLite this is. */
+const VERSION = 'SELECT sqlite_version() AS version';
+
 function syncFailure(fd: number): string | undefined {
   try {
     fdatasyncSync(fd);
@@ -136,7 +139,7 @@ export class DatabaseHandles {
       return fd;
     };
     try {
-      requireSqlite(this.reader.run('SELECT sqlite_version() AS version')?.version);
+      requireSqlite(this.reader.run(VERSION)?.version);
       // Reading once makes SQLite create the -wal and the -shm, so that they can be opened below.
       this.reader.run(READ);
       this.databaseFd = describe(path);
@@ -274,6 +277,7 @@ function trySwitchToWal(path: string): WalSwitch {
   let connection: Connection | undefined;
   try {
     connection = new Connection(path, false);
+    requireSqlite(connection.run(VERSION)?.version);
     if (connection.run('PRAGMA journal_mode')?.journal_mode === 'wal') return 'already';
     // Another database can be renamed over this one at any moment, with a WAL beside it. A connection that shares would take that
     // WAL for its own, and write the switch into it, which is the end of the other database. One that is exclusive notices.

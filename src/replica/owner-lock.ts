@@ -5,6 +5,7 @@ import { makeFoldersDurably } from '../base/durable-file.ts';
 import { RivuletError } from '../base/errors.ts';
 import { SMALL_CACHE } from '../sqlite/small-cache.ts';
 import { isBusy, isNotADatabase } from '../sqlite/sqlite-error.ts';
+import { removeStaged, requireOwnFolder } from './own-folder.ts';
 
 /** Held while a process replicates a database. It ends with the process, however that ends. */
 export interface OwnerLock {
@@ -14,13 +15,16 @@ export interface OwnerLock {
 /**
  * Makes this process the only one that replicates a database: two would write the same local state and the same TXIDs.
  * The lock is SQLite's own, on an empty database in Rivulet's folder: the system drops it when the process dies, so there
- * is no stale lock to clean up. Throws ALREADY_REPLICATED.
+ * is no stale lock to clean up. Throws ALREADY_REPLICATED, META_PATH_TAKEN.
  */
 export function lockOwner(databasePath: string, metaPath: string): OwnerLock {
+  requireOwnFolder(databasePath, metaPath);
   makeFoldersDurably(metaPath, 0o700);
   const file = join(metaPath, 'lock');
   try {
-    return lock(file);
+    const owner = lock(file);
+    removeStaged(metaPath);
+    return owner;
   } catch (error) {
     if (isBusy(error)) throw alreadyReplicated(databasePath);
     if (!isNotADatabase(error)) throw error;

@@ -184,7 +184,7 @@ class Restore {
     try {
       return lockOwner(path, metaPath);
     } catch (error) {
-      if (hasCode(error, 'ALREADY_REPLICATED')) throw error;
+      if (hasCode(error, 'ALREADY_REPLICATED', 'META_PATH_TAKEN')) throw error;
       this.#logger.log('warn', `Rivulet's folder cannot be locked`, { path: metaPath, error: messageOf(error) });
       return NO_LOCK;
     }

@@ -18,7 +18,7 @@ export function requireEngine(versions: EngineVersions = process.versions): void
   throw new RivuletError({
     code: 'ENGINE_TOO_OLD',
     message: `this is Node ${versions.node} with SQLite ${versions.sqlite ?? '(none)'}; Rivulet needs Node 24.15 or later, or 22.22.3 or later of the 22 line, with SQLite ${LEAST_SQLITE.join('.')} or later`,
-    kept: 'no database was opened',
+    kept: 'no database was changed',
     next: 'set RIVULET_NODE to the path of a fitting node, and start bin/rivulet',
   });
 }

@@ -3,7 +3,7 @@ import { renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
-import { switchToWal } from '../../src/capture/connections.ts';
+import { Connection, DatabaseHandles, switchToWal } from '../../src/capture/connections.ts';
 import { tempFolder } from '../support/temp.ts';
 import { openDatabase } from '../support/tools.ts';
 
@@ -27,6 +27,21 @@ function before(t: TestContext, statement: string, happen: () => void): void {
 }
 
 describe('switching a database to WAL mode', () => {
+  test('is not done by a SQLite that is too old', (t) => {
+    const path = join(tempFolder(t), 'app.db');
+    createAt(path, 'delete', 'a');
+    const { run } = Connection.prototype;
+    t.mock.method(Connection.prototype, 'run', function (this: Connection, sql: string) {
+      return sql.includes('sqlite_version') ? { version: '3.51.2' } : run.call(this, sql);
+    });
+    assert.throws(() => switchToWal(path, 0), { code: 'ENGINE_TOO_OLD' });
+    const db = openDatabase(path);
+    assert.equal(db.prepare('PRAGMA journal_mode').get()?.journal_mode, 'delete');
+    db.exec('PRAGMA journal_mode=wal');
+    assert.throws(() => new DatabaseHandles(path), { code: 'ENGINE_TOO_OLD' });
+    db.close();
+  });
+
   for (const statement of ['PRAGMA journal_mode', 'PRAGMA locking_mode=EXCLUSIVE', 'PRAGMA journal_mode=wal']) {
     for (const journal of ['wal', 'delete']) {
       test(`leaves another one as it is that is renamed over it before ${statement} (${journal})`, (t) => {

@@ -98,3 +98,14 @@ test('-log-level wins over LOG_LEVEL, which wins over the configuration', async 
   const byFlag = await runCli(['replicate', '-once', '-log-level=error'], { cwd, env: { LOG_LEVEL: 'info' } });
   assert.equal(byFlag.stderr, '');
 });
+
+test('a Node whose SQLite is too old is refused before any database is opened', async (t) => {
+  const cwd = tempFolder(t);
+  createDatabase(join(cwd, 'a.db'));
+  const older = "Object.defineProperty(process, 'versions', { value: { ...process.versions, sqlite: '3.51.2' } })";
+  const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(older)}` };
+  const { status, stderr } = await runCli(['replicate', '-once', 'a.db', 'r'], { cwd, env });
+  assert.equal(status, 1);
+  assert.match(stderr, /with SQLite 3\.51\.2; Rivulet needs .*SQLite 3\.51\.3 or later/);
+  assert.ok(!existsSync(join(cwd, 'r')) && !existsSync(join(cwd, '.a.db-rivulet')));
+});

@@ -415,7 +415,12 @@ export class World {
     this.#lostPosition = this.#machine.asApplication(() => this.#positionPastTheEnd());
     if (!this.#lostPosition) return;
     this.#say('power loss takes frames that were captured');
-    if (this.#random() < 0.7) for (let i = between(this.#random, 1, 8); i > 0; i--) this.#commitOrAct();
+    if (this.#random() < 0.3) return;
+    const { frames } = this.#lostPosition;
+    const isBefore = (): boolean =>
+      (this.#machine.asApplication(() => this.#application.head())?.mxFrame ?? 0) < frames;
+    for (let i = 0; i < 20 && isBefore(); i++) this.#commitOrAct();
+    if (this.#random() < 0.7) await this.#start();
   }
 
   /** What is captured soon after it was committed is not in the database file yet, nor synced anywhere by SQLite. */
