@@ -9,7 +9,7 @@ import { metaPathFor } from './local-state.ts';
 /** What has been written beside a name, and not been given it yet. */
 const STAGED = /^(.+)\.\d+-[0-9a-f]+\.tmp$/;
 /** Our own files, and folders, that need no look inside. */
-const OWN_NAMES: readonly string[] = ['journal', 'lock', 'lock-journal'];
+const OWN_NAMES: readonly string[] = ['journal', 'lock', 'events', 'snapshot.tmp'];
 const OWN_PREFIX = 'unstored-';
 /** With this, and the length before it, a state begins. */
 const STATE_BEGINS = '{"format":';

@@ -81,6 +81,22 @@ test('a WAL that fills faster than it is copied is handed over once it is urgent
   assert.equal(gauges.get('barriers'), 1 + 5, 'the others were let down at once, to copy beside writers');
 });
 
+test('at rest the read is held when all else is closed: no commit that was not seen gets past it', (t) => {
+  const { follower, app } = new Setup(t, { maxPendingBytes: 0 });
+  app.exec('INSERT INTO t VALUES (2)');
+  assert.equal(follower.handOver(), 'done');
+  follower.rest();
+  const isRestarted = (): boolean => app.prepare('PRAGMA wal_checkpoint(RESTART)').get()?.busy === 0;
+  assert.ok(isRestarted(), 'there is nothing in it that was not seen');
+  const before = follower.framesTaken;
+  for (let i = 0; i < 3; i++) {
+    app.exec('INSERT INTO t VALUES (3)');
+    assert.equal(isRestarted(), false, 'the WAL keeps what is in it');
+  }
+  follower.move();
+  assert.equal(follower.framesTaken - before, 3);
+});
+
 test('nobody has to wait for a file that is made because memory is used up', (t) => {
   let cuts = 0;
   const setup = new Setup(t, {

@@ -57,9 +57,20 @@ describe('a folder that is to be Rivulet’s own', () => {
     const restored = join(tempFolder(t), 'meta');
     write(restored, 'state', 'xxxx{"format":1 and so on');
     write(restored, 'state.123-00aa.tmp', '');
+    write(restored, 'snapshot.tmp');
+    write(restored, 'events');
+    write(restored, 'journal');
     write(restored, 'unstored-20260101T000000Z/0000000000000001-0000000000000001.ltx');
     write(restored, 'spool/0000000000000001-0000000000000001.ltx');
     lockAndRelease(restored);
-    assert.deepEqual(readdirSync(restored).sort(), ['lock', 'spool', 'state', 'unstored-20260101T000000Z']);
+    assert.deepEqual(readdirSync(restored).sort(), [
+      'events',
+      'journal',
+      'lock',
+      'snapshot.tmp',
+      'spool',
+      'state',
+      'unstored-20260101T000000Z',
+    ]);
   });
 });

@@ -181,9 +181,12 @@ export class Application {
     return this.#try('writes much', () => this.#large());
   }
 
-  /** The smallest commit there is: it leaves old frames of the WAL where they are. */
-  tinyCommit(): Outcome {
-    return this.#try('writes a little', () => this.#exec(`UPDATE t SET v = noise(8) WHERE id = ${this.#id()}`, 'main'));
+  /** The smallest commit there is: it leaves old frames of the WAL where they are. Its connection may make checkpoints, if it is not told not to. */
+  tinyCommit(checkpoints?: 'no checkpoint'): Outcome {
+    return this.#try('writes a little', () => {
+      if (checkpoints) this.#connection('main').exec('PRAGMA wal_autocheckpoint=0');
+      this.#exec(`UPDATE t SET v = noise(8) WHERE id = ${this.#id()}`, 'main');
+    });
   }
 
   checkpoint(mode: (typeof MODES)[number]): boolean {

@@ -56,14 +56,6 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     file: 'src/base/database-files.ts',
     edits: [['Date.now() - Number(ctimeMs) > clockMs ?', 'clockMs > 0 ?']],
   },
-  'goes on without the chain of checksums': {
-    file: FOLLOWER,
-    edits: [[' || !this.#chainReaches(salts, saved)) return undefined;', ') return undefined;']],
-  },
-  'ends its read while nothing happens': {
-    file: FOLLOWER,
-    edits: [['    this.#handles.rest();\n', '    this.#handles.rest();\n    this.#handles.reader.end();\n']],
-  },
   'hands over without a barrier': {
     file: HANDOVER,
     edits: [["    if (!this.raiseBarrier(isUrgent)) return 'busy';\n", '']],

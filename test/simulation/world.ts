@@ -135,7 +135,8 @@ export class World {
   async #happen(): Promise<void> {
     const dice = this.#random();
     if (dice < 0.47) this.#applicationActs();
-    else if (dice < 0.74) await this.#timePasses();
+    else if (dice < 0.7) await this.#timePasses();
+    else if (dice < 0.74) await this.#restartSoon();
     else if (dice < 0.77) this.#weatherChanges();
     else if (dice < 0.79) this.#diskChanges();
     else if (dice < 0.81) this.#becomeBusy();
@@ -403,7 +404,7 @@ export class World {
   }
 
   async #losePower(): Promise<void> {
-    if (this.#random() < 0.5) await this.#captureOneByOne();
+    if (this.#random() < 0.8) await this.#captureOneByOne();
     this.#machine.kill();
     await this.#bury('loses its power');
     this.#machine.asApplication(() => {
@@ -428,7 +429,7 @@ export class World {
     if (!this.#replication) await this.#start(false);
     await this.#time.advance(2 * QUIET_MS);
     for (let i = between(this.#random, 2, 6); i > 0 && !this.#machine.isDead; i--) {
-      this.#asUsual(() => this.#application.tinyCommit());
+      this.#asUsual(() => this.#application.tinyCommit('no checkpoint'));
       this.#tellWatchers();
       await this.#time.advance(between(this.#random, 10, QUIET_MS / 3));
     }
@@ -598,6 +599,21 @@ export class World {
     this.#machine.asApplication(() => this.#application.close());
     this.#say('application lets go');
     await this.#stop();
+  }
+
+  /** Stopped, or killed, and started again, while the application does little: what there is to go on in the WAL is still there. */
+  async #restartSoon(): Promise<void> {
+    const random = this.#random;
+    if (!this.#replication) await this.#start(false);
+    if (random() < 0.5) await this.#time.advance(random() < 0.5 ? REST_MS : QUIET_MS / 2);
+    await this.#afterwards();
+    if (random() < 0.5) await this.#stop();
+    else this.#killReplicator();
+    if (this.#replication) await this.#bury('died');
+    for (let i = between(random, 0, 3); i > 0; i--) this.#asUsual(() => this.#application.tinyCommit('no checkpoint'));
+    this.#say('restart soon');
+    await this.#start(random() < 0.3);
+    await this.#afterwards();
   }
 
   async #bury(how: string): Promise<void> {
