@@ -1,4 +1,5 @@
 import { existsSync, statSync } from 'node:fs';
+import { forEachLimited } from '../base/async.ts';
 import { resolveDatabasePath } from '../base/database-files.ts';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -55,16 +56,15 @@ export async function runReplicate(options: ReplicateOptions): Promise<number> {
   try {
     server = await giveMetrics(options, replications);
     for (const database of config.dbs) await restoreIfMissing(database, options, signals.first.signal);
-    for (const database of config.dbs) {
-      replications.push(await start(database, thread, options, signals.first.signal));
-    }
+    await startAll(replications, thread, options, signals.first.signal);
     reason = await runUntilTheEnd(options, replications, signals, thread);
   } catch (error) {
     if (signals.first.signal.aborted) reason = { kind: 'asked', signal: signals.signal };
     else failure = error;
   }
   if (reason) logger.log('info', 'shutting down', { because: describe(reason) });
-  const unstarted = config.dbs.slice(replications.length);
+  const started = new Set(replications.map(({ path }) => path));
+  const unstarted = config.dbs.filter(({ path }) => !started.has(path));
   if (reason) for (const { path } of unstarted) sayNotStarted(path, logger);
   // -once that failed has waited for the store already.
   const patience = options.once && !reason ? 0 : config.shutdownSyncTimeoutMs;
@@ -95,6 +95,9 @@ async function giveMetrics(
   });
   return server;
 }
+
+/** Databases that are started at the same time. */
+const STARTS_AT_A_TIME = 16;
 
 /** A database of this size takes long enough to read whole that a second thread should be there when it begins. */
 const LARGE_BYTES = 64 * 1024 * 1024;
@@ -164,23 +167,38 @@ async function restoreIfMissing(
   }
 }
 
-async function start(
-  database: DatabaseConfig,
+/**
+ * Starts all databases, several at a time: a store that is away keeps each of them waiting. Adds to `replications` those that were
+ * started, in the order of the configuration. Throws the first error, when nothing is being started any more.
+ */
+async function startAll(
+  replications: DatabaseReplication[],
   thread: CaptureThread,
   options: ReplicateOptions,
   signal: AbortSignal,
-): Promise<DatabaseReplication> {
+): Promise<void> {
+  const { config, logger, once } = options;
   const { DatabaseReplication } = await import('./database-replication.ts');
-  const { limits } = database.replica;
-  const opened = await openReplica(database.replica, { limits, logger: options.logger });
-  const replication = new DatabaseReplication(database, opened, options.logger, options.events?.(database.path));
-  try {
-    await replication.start(thread, signal, !options.once);
-  } catch (error) {
-    await replication.abandon();
-    throw error;
-  }
-  return replication;
+  const failed = new AbortController();
+  const either = AbortSignal.any([signal, failed.signal]);
+  const places = new Map(config.dbs.map(({ path }, index) => [path, index]));
+  const start = async (database: DatabaseConfig): Promise<void> => {
+    const opened = await openReplica(database.replica, { limits: database.replica.limits, logger });
+    const replication = new DatabaseReplication(database, opened, logger, options.events?.(database.path));
+    try {
+      await replication.start(thread, either, !once);
+    } catch (error) {
+      await replication.abandon();
+      throw error;
+    }
+    replications.push(replication);
+  };
+  await forEachLimited(config.dbs, STARTS_AT_A_TIME, async (database) => {
+    if (failed.signal.aborted) return;
+    await start(database).catch((error: unknown) => failed.abort(error));
+  });
+  replications.sort((a, b) => (places.get(a.path) ?? 0) - (places.get(b.path) ?? 0));
+  either.throwIfAborted();
 }
 
 async function runUntilTheEnd(

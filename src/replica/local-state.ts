@@ -232,6 +232,18 @@ function replay(fd: number, sizeBytes: number, base: Base, hashes: PageHashes | 
   return position;
 }
 
+/** With this, and the length before it, a state begins. */
+const STATE_BEGINS = '{"format":';
+
+/** False for a file that was never a state of ours; damage further on does not count, nor that it is cut. */
+export function looksLikeState(path: string): boolean {
+  const beginning = readFileIfThere(path, (fd) => {
+    const bytes = Buffer.alloc(4 + STATE_BEGINS.length);
+    return bytes.toString('latin1', 4, Math.max(readFully(fd, bytes, 0), 4));
+  });
+  return STATE_BEGINS.startsWith(beginning ?? '');
+}
+
 /** Writes a whole state; what the journal held is part of it. Returns its CRC-64. */
 export function saveState(metaPath: string, position: LocalPosition, hashes: PageHashes): bigint {
   makeFolders(metaPath, 0o700);
