@@ -27,6 +27,23 @@ test('replicate that waits for an answer of the store to begin with ends when as
   }
 });
 
+test('the store is asked about several databases at a time: one that does not answer keeps them waiting only once', async (t) => {
+  const server = await ScriptedServer.start(t, () => 'hang');
+  const folder = workFolder(t);
+  const config = join(folder, 'rivulet.yml');
+  const dbs = ['a', 'b', 'c', 'd'].map((name) => {
+    createDatabase(join(folder, `${name}.db`)).close();
+    const url = `s3://${BUCKET}/${name}?endpoint=${server.origin}&region=${REGION}`;
+    return `{ path: '${join(folder, name)}.db', replica: { url: '${url}' } }`;
+  });
+  writeFileSync(config, `dbs: [${dbs.join(', ')}]`);
+  const process = rivulet(t, ['replicate', '-config', config], { env: ENV });
+  await server.received(4); // none of them is ever answered
+  const { status } = await process.end('SIGTERM');
+  assert.equal(status, 1, process.output);
+  assert.equal(process.output.match(/msg="not replicated: /g)?.length, 4);
+});
+
 test('replicate that waits for a busy database says when it ends that its commits are not stored', async (t) => {
   const folder = workFolder(t);
   const path = join(folder, 'app.db');
