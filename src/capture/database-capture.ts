@@ -36,6 +36,8 @@ const OVERWRITTEN = 'DATABASE_OVERWRITTEN';
 /** How often a WAL into which commits still come is settled at the end, and how long a change of the database file takes to show. */
 const LEAVE_TRIES = 3;
 const LEAVE_PAUSE_MS = 20;
+/** What may be kept in scratch files while all pages are read; past that the read stands still. */
+const MOST_BESIDE_BYTES = 256 * 1024 * 1024;
 /** Longest wait for the lock that switches a database to WAL mode; it is tried again. */
 const SWITCH_PATIENCE_MS = 50;
 
@@ -262,14 +264,41 @@ export class DatabaseCapture {
   async #compare(follower: WalFollower, head: WalIndexHead): Promise<void> {
     using wal = follower.openWal();
     using snapshot = this.#stand(follower, head, wal);
-    const { frames } = follower.cursor;
-    const { walFileBytes } = follower;
-    await this.#maker.compare(follower, snapshot, () => {
-      this.#walWatch.look(follower);
-      // It grows because we read: the room for that is the application's.
-      if (isOutgrown(dirname(this.#settings.path), follower.walFileBytes - walFileBytes)) throw nearlyFull();
-    });
-    this.#walWatch.compared(follower, frames);
+    const { cursor, walFileBytes } = follower;
+    follower.readBeside(snapshot);
+    try {
+      await this.#maker.compare(follower, snapshot, () => {
+        this.#followBeside(follower);
+        this.#walWatch.look(follower);
+        // It grows because we read: the room for that is the application's.
+        const grownBytes = follower.walFileBytes - walFileBytes + follower.besideBytes;
+        if (isOutgrown(dirname(this.#settings.path), grownBytes)) throw nearlyFull();
+      });
+    } catch (error) {
+      if (error instanceof Discontinuity) throw new Hindered(error.message);
+      throw error;
+    } finally {
+      follower.readBeside(undefined);
+    }
+    this.#walWatch.compared(follower, cursor);
+  }
+
+  /**
+   * While all pages are read: nobody's checkpoint has to wait for that, nor does the WAL grow, as long as there is room for what is captured
+   * and for what would be overwritten.
+   */
+  #followBeside(follower: WalFollower): void {
+    try {
+      const head = follower.head();
+      const bytes = follower.besideBytes + follower.uncopied(head) * follower.pageSize;
+      if (bytes > MOST_BESIDE_BYTES || !follower.mayLetGo) return;
+      if (follower.isMoveDue(head)) follower.move();
+      this.#schedule.note(follower.framesTaken);
+      if (follower.mayLetGo) this.#checkpointIfDue(follower);
+    } catch (error) {
+      // One that is gone from its name is read to its end all the same.
+      if (!isBusy(error) && !(error instanceof Replaced)) throw error;
+    }
   }
 
   #stand(follower: WalFollower, head: WalIndexHead, wal: WalReader): SnapshotReader {
@@ -492,6 +521,8 @@ export class DatabaseCapture {
       } catch (error) {
         if (!(error instanceof Discontinuity)) throw error;
         await this.#beginAnew(follower);
+        follower.capture();
+        this.#cut(follower);
       }
       await this.#leave(follower);
     } catch (error) {

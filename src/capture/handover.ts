@@ -51,6 +51,8 @@ export interface StandingReader {
   readonly cursor: { readonly frames: number };
   /** The read began while all of the WAL was in the database file. */
   readonly mayRest: boolean;
+  /** The read may end, or move: nobody else needs it. */
+  readonly mayLetGo: boolean;
   head(): WalIndexHead;
   /** Committed frames that are not copied. */
   uncopied(head: WalIndexHead): number;
@@ -118,6 +120,7 @@ export class Handover {
         if (tries < URGENT_TRIES) return 'late';
       }
       follower.capture();
+      if (!follower.mayLetGo) return 'busy';
       // 4: only now may our own read end: with the barrier up there is no commit that it would have to protect.
       reader.end();
       isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.barrier);

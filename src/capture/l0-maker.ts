@@ -293,7 +293,7 @@ export class L0Maker {
     snapshot: SnapshotReader,
     onTurn: () => void,
   ): Promise<void> {
-    const { commit, pageSize } = follower;
+    const { commit, cursor, pageSize } = follower;
     const kind: L0Kind = this.needsImage(pageSize) ? 'image' : 'diff';
     // A file that is not made from a range of the WAL says so by offset 32 and size 0; Litestream accepts that.
     const range: WalRange = { offset: BigInt(WAL_HEADER_SIZE), size: 0n, ...follower.salts() };
@@ -324,8 +324,9 @@ export class L0Maker {
       this.#log.log('info', 'reading the database', { percent: Math.floor((first / commit) * 100), pages: commit });
     }
     this.#listener.progress(commit * pageSize, commit * pageSize);
+    const hasMoved = follower.cursor !== cursor;
     if (!image && stored === 0 && this.#position?.pageCount === commit) {
-      this.#rebase(this.#position, follower);
+      this.#rebase(this.#position, follower, hasMoved);
       return;
     }
     const file = writer.finish(() => next.databaseChecksum);
@@ -346,7 +347,7 @@ export class L0Maker {
       of: commit,
       txid: formatTxid(file.txid),
     });
-    this.#announceWith(next, file, follower);
+    this.#announceWith(next, file, follower, hasMoved);
   }
 
   /** Notes the hash of every page of a batch, and moves those that the replica has otherwise to its front. */
@@ -364,10 +365,10 @@ export class L0Maker {
     return kept;
   }
 
-  /** The comparison found nothing: the same TXID now stands on this place in the WAL. */
-  #rebase(position: LocalPosition, follower: WalFollower): void {
+  /** The comparison found nothing: the same TXID now stands on this place in the WAL, if that is still known. */
+  #rebase(position: LocalPosition, follower: WalFollower, hasMoved: boolean): void {
     this.#log.log('info', 'the database is what the replica has', { txid: formatTxid(position.txid) });
-    this.#position = { ...position, wal: this.#walPosition(follower) };
+    this.#position = { ...position, wal: hasMoved ? undefined : this.#walPosition(follower) };
     this.#journal.fold(this.#position, this.#hashes);
   }
 
@@ -414,23 +415,31 @@ export class L0Maker {
   }
 
   /** {@link #announce}s a file together with the page hashes that it leads to. */
-  #announceWith(next: PageHashes, file: SpooledFile, follower: WalFollower): void {
+  #announceWith(next: PageHashes, file: SpooledFile, follower: WalFollower, hasMoved = false): void {
     this.#hashes[Symbol.dispose]();
     this.#hashes = next;
-    this.#announce(file, follower, (position) => this.#journal.fold(position, next));
+    this.#announce(file, follower, (position) => this.#journal.fold(position, next), hasMoved);
   }
 
-  /** The file is whole in the spool: record it, then tell. Once told it may be stored, so the record comes first. */
-  #announce(file: SpooledFile, follower: WalFollower, record: (position: LocalPosition) => void): void {
+  /**
+   * The file is whole in the spool: record it, then tell. Once told it may be stored, so the record comes first. `hasMoved`: the follower stands
+   * at a later commit, and what came since is pending.
+   */
+  #announce(
+    file: SpooledFile,
+    follower: WalFollower,
+    record: (position: LocalPosition) => void,
+    hasMoved = false,
+  ): void {
     const position: LocalPosition = {
       replicaUrl: this.#settings.replicaUrl,
       lineage: this.#settings.lineage,
       txid: file.txid,
       fileChecksum: file.fileChecksum,
       pageSize: follower.pageSize,
-      pageCount: follower.commit,
+      pageCount: this.#hashes.pageCount,
       imageTxid: file.kind === 'image' && file.txid > 1n ? file.txid : this.#position?.imageTxid,
-      wal: this.#walPosition(follower),
+      wal: hasMoved ? undefined : this.#walPosition(follower),
     };
     try {
       record(position);
@@ -442,7 +451,7 @@ export class L0Maker {
     if (file.kind === 'image') this.#lacksSnapshot = false;
     this.#madeTxid = file.txid;
     this.#hasGivenUp = false;
-    follower.markStored();
+    if (!hasMoved) follower.markStored();
     this.#lastMs = performance.now();
     this.#unstoredBytes += cappedBytes(file);
     this.#inSpool.push(file);
@@ -485,6 +494,7 @@ function addPending(writer: L0Writer, follower: WalFollower, wal: WalReader, gro
     }
     const source = pending.source(pgno);
     if (!source) rest?.readPage(pgno, batch.slice(count, 1));
+    else if ('bytes' in source) batch.slice(count, 1).set(source.bytes);
     else if ('slot' in source) kernel().fn.copy(batch.pageAt(count), pending.slotAt(source.slot), pageSize);
     else wal.readPage(source.frame, batch.slice(count, 1));
     batch.pgnos[count++] = pgno;

@@ -1,5 +1,6 @@
 import { assert } from '../base/errors.ts';
 import { kernel, type Region } from '../kernel/kernel.ts';
+import { PageStore } from './page-store.ts';
 import { PageTable } from './page-table.ts';
 import type { FrameBatch } from './wal-reader.ts';
 
@@ -8,8 +9,11 @@ export const PENDING_BYTES = 8 * 1024 * 1024;
 /** Memory is taken in blocks of this size, in bytes: most databases need little. */
 const BLOCK_BYTES = 256 * 1024;
 
-/** Where the newest version of a pending page is: a slot in memory, or a frame of the WAL (index from 0). */
-export type PageSource = { readonly slot: number } | { readonly frame: number };
+/** In place of a slot: the page is in the scratch file. */
+const IN_SCRATCH = 2 ** 32 - 2;
+
+/** Where the newest version of a pending page is: a slot in memory, a frame of the WAL (index from 0), or these bytes, until the next call. */
+export type PageSource = { readonly slot: number } | { readonly frame: number } | { readonly bytes: Uint8Array };
 
 /**
  * The newest version of every page that was committed since the last L0 file. Versions are copied out of the WAL, so
@@ -25,6 +29,11 @@ export class PendingPages {
   readonly #toCopy = new Map<number, number>();
   readonly #slotsABlock: number;
   readonly #blocks: Region[] = [];
+  /** Pages for which there was no memory while {@link needsNoWal}. */
+  readonly #scratch: PageStore;
+  readonly #toScratch = new Map<number, number>();
+  /** Pages for which there is no memory are copied to a scratch file: the WAL may be let go at any time. */
+  needsNoWal = false;
   #used = 0;
   /** Slots of pages that are gone. */
   readonly #free: number[] = [];
@@ -34,6 +43,7 @@ export class PendingPages {
   constructor(pageSize: number, scratchFolder: string) {
     this.#pageSize = pageSize;
     this.#where = new PageTable(scratchFolder);
+    this.#scratch = new PageStore(scratchFolder, pageSize);
     this.#slots = Math.max(1, Math.floor(PENDING_BYTES / pageSize));
     this.#slotsABlock = Math.max(1, Math.floor(BLOCK_BYTES / pageSize));
   }
@@ -44,7 +54,13 @@ export class PendingPages {
 
   /** So many more pages can be copied. */
   get room(): number {
+    if (this.needsNoWal) return Number.POSITIVE_INFINITY;
     return this.#slots - this.#used + this.#free.length;
+  }
+
+  /** Bytes in the scratch file. */
+  get scratchBytes(): number {
+    return this.#scratch.sizeBytes;
   }
 
   /** True while a page is known only by its frame in the WAL. */
@@ -67,6 +83,11 @@ export class PendingPages {
       this.#toCopy.set(at, i);
       return;
     }
+    if (at === IN_SCRATCH || (at === undefined && this.needsNoWal)) {
+      this.#where.set(pgno, IN_SCRATCH);
+      this.#toScratch.set(pgno, i);
+      return;
+    }
     if (at === undefined) this.#frames++;
     this.#where.set(pgno, this.#slots + batch.first + i);
   }
@@ -76,6 +97,8 @@ export class PendingPages {
     const { fn } = kernel();
     for (const [slot, i] of this.#toCopy) fn.copy(this.slotAt(slot), batch.pageAt(i), this.#pageSize);
     this.#toCopy.clear();
+    for (const [pgno, i] of this.#toScratch) this.#scratch.set(pgno, batch.page(i));
+    this.#toScratch.clear();
   }
 
   /** The database has no more than `commit` pages now: what was beyond them is gone, and does not come back as it was. */
@@ -83,12 +106,15 @@ export class PendingPages {
     for (const pgno of this.#where.pgnos(Number.POSITIVE_INFINITY, commit + 1)) {
       const at = this.#where.get(pgno) ?? 0;
       this.#where.delete(pgno);
-      if (at >= this.#slots) {
+      if (at === IN_SCRATCH) {
+        this.#toScratch.delete(pgno);
+        this.#scratch.delete(pgno);
+      } else if (at >= this.#slots) {
         this.#frames--;
-        continue;
+      } else {
+        this.#toCopy.delete(at);
+        this.#free.push(at);
       }
-      this.#toCopy.delete(at);
-      this.#free.push(at);
     }
   }
 
@@ -104,6 +130,11 @@ export class PendingPages {
   source(pgno: number): PageSource | undefined {
     const at = this.#where.get(pgno);
     if (at === undefined) return undefined;
+    if (at === IN_SCRATCH) {
+      const bytes = this.#scratch.get(pgno);
+      assert(bytes, 'what was put there is there');
+      return { bytes };
+    }
     return at < this.#slots ? { slot: at } : { frame: at - this.#slots };
   }
 
@@ -126,6 +157,8 @@ export class PendingPages {
   clear(): void {
     for (const block of this.#blocks.splice(0)) block[Symbol.dispose]();
     this.#toCopy.clear();
+    this.#toScratch.clear();
+    this.#scratch.clear();
     this.#where.clear();
     this.#used = 0;
     this.#free.length = 0;

@@ -1,13 +1,14 @@
 import { readFully } from '../base/durable-file.ts';
 import type { PageBatch } from '../ltx/page-batch.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
+import { PageStore } from './page-store.ts';
 import { PageTable } from './page-table.ts';
 import type { WalCursor, WalReader } from './wal-reader.ts';
 
 /**
  * Reads pages of the database as a read transaction sees them: the newest frame of the WAL up to the transaction's mark,
  * else the database file. The transaction must be held all the while: it keeps those frames from being overwritten, and
- * newer ones from reaching the file. Dispose of it when done.
+ * newer ones from reaching the file. Or, before it ends, what has changed since is {@link keep}t as it was. Dispose of it when done.
  */
 export class SnapshotReader {
   readonly #databaseFd: number;
@@ -15,15 +16,48 @@ export class SnapshotReader {
   readonly #pageSize: number;
   /** Frame indexes in the WAL, of pages whose newest version is not in the file. */
   readonly #frames: PageTable;
+  /** Pages as they were, that are not in file or WAL any more, or will not be. */
+  readonly #kept: PageStore;
+  /** All pages up to this one were read. */
+  #last = 0;
+  /** Pages that the transaction sees. */
+  readonly pageCount: number;
 
-  constructor(databaseFd: number, wal: WalReader, pageSize: number, frames: PageTable) {
+  constructor(
+    databaseFd: number,
+    wal: WalReader,
+    pageSize: number,
+    pageCount: number,
+    frames: PageTable,
+    scratchFolder: string,
+  ) {
+    this.pageCount = pageCount;
+    this.#kept = new PageStore(scratchFolder, pageSize);
     this.#databaseFd = databaseFd;
     this.#wal = wal;
     this.#pageSize = pageSize;
     this.#frames = frames;
   }
 
-  /** Fills the batch with `count` pages from `first` on. Pages that the file does not reach are zero, as SQLite has it. */
+  /** Bytes of what is kept. */
+  get keptBytes(): number {
+    return this.#kept.sizeBytes;
+  }
+
+  /** These pages, and all that are in the WAL, may be overwritten from now on: those that were not read yet are kept as they are. */
+  keep(pgnos: Iterable<number>): void {
+    const page = new Uint8Array(this.#pageSize);
+    const keep = (pgno: number): void => {
+      if (pgno <= this.#last || pgno > this.pageCount || this.#kept.has(pgno)) return;
+      this.readPage(pgno, page);
+      this.#kept.set(pgno, page);
+    };
+    for (const pgno of this.#frames.pgnos(this.pageCount, this.#last + 1)) keep(pgno);
+    this.#frames.clear();
+    for (const pgno of pgnos) keep(pgno);
+  }
+
+  /** Fills the batch with `count` pages from `first` on, which come one after the other. Pages that the file does not reach are zero, as SQLite has it. */
   readRun(batch: PageBatch, first: number, count: number): void {
     const size = this.#pageSize;
     const target = batch.bytes.subarray(0, count * size);
@@ -35,7 +69,10 @@ export class SnapshotReader {
       batch.pgnos[i] = pgno;
       const frame = this.#frames.get(pgno);
       if (frame !== undefined && pgno !== lock) this.#wal.readPage(frame, batch.slice(i, 1));
+      const kept = this.#kept.sizeBytes > 0 ? this.#kept.get(pgno) : undefined;
+      if (kept) batch.slice(i, 1).set(kept);
     }
+    this.#last = first + count - 1;
   }
 
   /** Reads one page into `target`. */
@@ -50,6 +87,7 @@ export class SnapshotReader {
   }
 
   [Symbol.dispose](): void {
+    this.#kept[Symbol.dispose]();
     this.#frames[Symbol.dispose]();
   }
 }

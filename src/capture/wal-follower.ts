@@ -78,6 +78,8 @@ export class WalFollower {
   /** Read transactions begun in a row in that state. */
   #restingReads = 0;
   #framesTaken = 0;
+  /** What is being read beside what happens. */
+  #beside: SnapshotReader | undefined;
 
   /** Opens the database. Throws NotReady while it is busy, or taken away. */
   constructor(path: string, settings: FollowerSettings, listener: FollowerListener, gauges: CaptureGauges) {
@@ -380,7 +382,7 @@ export class WalFollower {
       : newestFrames(wal, head.salts, head.mxFrame, scratchFolder);
     if (!frames) throw new Discontinuity('the WAL does not prove itself');
     this.#stands = true;
-    return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, frames);
+    return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, this.#commit, frames, scratchFolder);
   }
 
   #pagesInFile(): number {
@@ -391,12 +393,32 @@ export class WalFollower {
   unwrittenPages(pgnos: ReadonlySet<number>, wal: WalReader): SnapshotReader {
     using scan = this.openWal(); // `wal` may hold frames that are still being looked at
     const { salts, frames: until } = this.#cursor;
-    const frames = newestFrames(scan, salts, until, this.#settings.scratchFolder, pgnos);
+    const { scratchFolder } = this.#settings;
+    const frames = newestFrames(scan, salts, until, scratchFolder, pgnos);
     if (!frames) throw new Discontinuity('the WAL does not prove itself');
-    return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, frames);
+    return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, this.#commit, frames, scratchFolder);
   }
 
   // ---- Following ----
+
+  /**
+   * `snapshot` is read beside what happens from now on, undefined: no more. What is captured meanwhile is pending until then, whatever it
+   * takes, and the read can move all the same, see {@link mayLetGo}.
+   */
+  readBeside(snapshot: SnapshotReader | undefined): void {
+    this.#beside = snapshot;
+    this.pending.needsNoWal = snapshot !== undefined;
+  }
+
+  /** False while pages are still to be read that the database no longer has: they are in its file until a checkpoint cuts that. */
+  get mayLetGo(): boolean {
+    return this.#beside === undefined || this.#fewestPages >= this.#beside.pageCount;
+  }
+
+  /** Bytes in scratch files because something is read beside what happens. */
+  get besideBytes(): number {
+    return this.pending.scratchBytes + (this.#beside?.keptBytes ?? 0);
+  }
 
   /** Lets the standing reader move to the newest commit: the new read transaction begins before the old one ends. */
   move(): void {
@@ -406,6 +428,10 @@ export class WalFollower {
     try {
       // Still under the old transaction: whatever the new one stands on is captured before the old one lets go.
       head = this.capture();
+      if (!this.mayLetGo) {
+        twin.end();
+        return;
+      }
       this.#syncIfMuch();
     } catch (error) {
       twin.end();
@@ -451,14 +477,21 @@ export class WalFollower {
     const head = this.head();
     this.#followGeneration(head);
     if (head.mxFrame < this.#cursor.frames) throw new Discontinuity('the WAL became shorter');
-    if (head.mxFrame === this.#cursor.frames) return head;
+    if (head.mxFrame === this.#cursor.frames) {
+      this.#beside?.keep([]);
+      return head;
+    }
     using wal = this.openWal();
+    const changed = new Set<number>();
     while (this.#cursor.frames < head.mxFrame) {
       const next = wal.read(this.#cursor, head.mxFrame);
       if (typeof next === 'string')
         throw new Discontinuity(`the WAL does not carry on after frame ${this.#cursor.frames}`);
+      if (this.#beside) for (let i = 0; i < wal.count; i++) changed.add(wal.pgno(i));
       this.#take(wal, next);
     }
+    // Still under the old read: once it ends, they can be overwritten in the database file, and others in the WAL.
+    this.#beside?.keep(changed);
     // Pages that are only known by their frame must be stored before the reader lets the WAL go.
     if (this.pending.holdsFrames) this.#listener.cut(wal);
     return head;
@@ -486,7 +519,7 @@ export class WalFollower {
       if (commit < this.#commit) this.pending.dropBeyond(commit);
       this.#commit = commit;
       this.#fewestPages = Math.min(this.#fewestPages, commit);
-      if (maxPendingBytes === 0 || this.#pendingBytes < maxPendingBytes) continue;
+      if (maxPendingBytes === 0 || this.#pendingBytes < maxPendingBytes || this.#beside) continue;
       this.pending.copy(wal);
       this.#cursor = { salts: next.salts, frames: wal.first + i + 1, sums: wal.sums(i) };
       this.#listener.cut(wal);

@@ -25,6 +25,8 @@ export interface FrameBatch {
   commit(i: number): number;
   /** Address of its page in kernel memory. */
   pageAt(i: number): number;
+  /** Its page. */
+  page(i: number): Uint8Array;
   /** The checksum chain after frame i. */
   sums(i: number): WalSums;
 }
@@ -118,6 +120,11 @@ export class WalReader implements FrameBatch {
 
   pageAt(i: number): number {
     return this.#input.pointer + i * frameSize(this.#pageSize) + frameSize(0);
+  }
+
+  page(i: number): Uint8Array {
+    const at = i * frameSize(this.#pageSize) + frameSize(0);
+    return this.#input.bytes.subarray(at, at + this.#pageSize);
   }
 
   sums(i: number): WalSums {

@@ -88,12 +88,12 @@ export class WalWatch {
     this.#mostBytes = 0;
   }
 
-  /** All pages were read, while a read transaction kept the WAL from being backfilled further than to `frames`. */
-  compared(follower: Watched, frames: number): void {
+  /** All pages were read, as of `from`: a read transaction may have kept the WAL from being backfilled further than to there. */
+  compared(follower: Watched, from: WalFollower['cursor']): void {
     this.look(follower);
     // A read that began with all of the WAL in the database file keeps nobody from beginning it anew.
     const { mxFrame, salts } = follower.head();
-    const grown = saltsEqual(salts, follower.cursor.salts) ? Math.max(0, mxFrame - frames) : mxFrame;
+    const grown = saltsEqual(salts, from.salts) ? Math.max(0, mxFrame - from.frames) : mxFrame;
     const bytes = grown * follower.pageSize;
     this.#gauges.add('comparisons');
     this.#gauges.raise('comparisonWalMostBytes', bytes);

@@ -19,8 +19,10 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { pause } from '../../src/base/async.ts';
 import { isUnderCapture, versionOfOpen, withDatabaseFile } from '../../src/base/database-files.ts';
 import { checksum } from '../../src/base/types.ts';
+import { SnapshotReader } from '../../src/capture/snapshot-reader.ts';
 import { loadLocalState, metaPathFor, saveState, spoolPathFor } from '../../src/replica/local-state.ts';
 import { databaseChecksum } from '../restore/history.ts';
 import { assertEqual, CaptureHarness, type Setup, setUp } from '../support/capture.ts';
@@ -652,6 +654,53 @@ describe('when things go wrong', () => {
     await harness.stop();
     await assertEqual(setup, harness);
   });
+
+  for (const kind of ['image', 'diff']) {
+    test(`while all pages are read for ${kind === 'image' ? 'an image' : 'a diff'}, nobody's checkpoint waits for that, and what is stored is the database as it was`, async (t) => {
+      const setup = await setUp(t);
+      await setup.app.run('INSERT INTO t(v) VALUES (zeroblob(60000000)); PRAGMA wal_checkpoint(TRUNCATE)');
+      let harness: CaptureHarness | undefined;
+      if (kind === 'diff') {
+        harness = new CaptureHarness(t, setup.path);
+        await harness.capture.sync();
+        await harness.stop();
+        await setup.app.run('UPDATE t SET v = randomblob(800) WHERE id < 40; PRAGMA wal_checkpoint(TRUNCATE)');
+      }
+      const before = readFileSync(setup.path);
+      const { readRun } = SnapshotReader.prototype;
+      t.mock.method(
+        SnapshotReader.prototype,
+        'readRun',
+        function (this: SnapshotReader, ...args: Parameters<typeof readRun>) {
+          pause(20); // as a slow disk does it
+          readRun.apply(this, args);
+        },
+      );
+      const second = new CaptureHarness(t, setup.path, {
+        ...(harness && { after: harness }),
+        settings: { minCheckpointPages: 100 },
+        storeFiles: false,
+      });
+      await second.until(() => second.progress.length > 0, 'it is being read');
+      let times = 0;
+      for (; second.files.length === 0; times++) {
+        await setup.app.run(`UPDATE t SET v = randomblob(${700 + times}) WHERE id BETWEEN ${times} AND ${times + 100};
+          INSERT INTO t(v) VALUES (randomblob(3000)); UPDATE t SET v = randomblob(30000000) WHERE id = 201 AND ${times} = 2`);
+        const [row] = await setup.app.run('PRAGMA wal_checkpoint(TRUNCATE)');
+        assert.equal(row?.busy, 0);
+      }
+      assert.ok(times >= 3, `${times} times`);
+      await second.capture.sync();
+      await second.stop();
+      assert.deepEqual(second.kinds.slice(0, 2), [kind, 'increment']);
+      await assertEqual(setup, second);
+      const first = readLtx(readFileSync(second.files[0]?.path ?? ''));
+      if (kind === 'image') assert.equal(first.header.databaseChecksum, databaseChecksum(before, 4096));
+      for (const { pgno, bytes } of first.pages) {
+        assert.ok(Buffer.from(bytes).equals(before.subarray((pgno - 1) * 4096, pgno * 4096)), `page ${pgno}`);
+      }
+    });
+  }
 
   test('files that are given up leave their TXIDs to a difference that holds all they did, even where nothing was written since', async (t) => {
     const setup = await setUp(t);

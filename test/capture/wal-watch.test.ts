@@ -37,7 +37,8 @@ function setUp(t: TestContext) {
     return said.splice(0);
   };
   const compared = (frames: number): string[] => {
-    watch.compared(follower as unknown as Parameters<WalWatch['look']>[0], frames);
+    const salts = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
+    watch.compared(follower as unknown as Parameters<WalWatch['look']>[0], { frames, salts, sums: undefined });
     return said.splice(0);
   };
   return { tried, look, compared, follower, gauges };

@@ -52,9 +52,17 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     file: FOLLOWER,
     edits: [[' || saved.version !== this.fileVersion) return false;', ') return false;']],
   },
-  'takes a change of the database file in the same instant for none': {
-    file: 'src/base/database-files.ts',
-    edits: [['Date.now() - Number(ctimeMs) > clockMs ?', 'clockMs > 0 ?']],
+  'lets pages be overwritten that it has still to read': {
+    file: FOLLOWER,
+    edits: [['    this.#beside?.keep(changed);\n', '']],
+  },
+  'lets the read go while it has to read pages that the database no longer has': {
+    file: FOLLOWER,
+    edits: [['this.#beside === undefined || this.#fewestPages >=', 'this.#beside === undefined || 0 <=']],
+  },
+  'takes what came while it read for a part of what it read': {
+    file: 'src/capture/l0-maker.ts',
+    edits: [['const hasMoved = follower.cursor !== cursor;', 'const hasMoved = follower.cursor === undefined;']],
   },
   'hands over without a barrier': {
     file: HANDOVER,
@@ -195,6 +203,8 @@ const SMALL_LIMITS: readonly Mutation[] = [
   { file: 'src/capture/disk-share.ts', edits: [['LITTLE_BYTES = 1024 * 1024;', 'LITTLE_BYTES = 2 * 1024;']] },
   { file: 'src/capture/file-proof.ts', edits: [['SAMPLED_PAGES = 256;', 'SAMPLED_PAGES = 4;']] },
   { file: 'src/capture/l0-maker.ts', edits: [['TURN_BYTES = 8 * 1024 * 1024;', 'TURN_BYTES = 16 * 1024;']] },
+  { file: 'src/ltx/page-batch.ts', edits: [['BATCH_BYTES = 1024 * 1024;', 'BATCH_BYTES = 8 * 1024;']] },
+  { file: 'src/capture/pending-pages.ts', edits: [['PENDING_BYTES = 8 * 1024 * 1024;', 'PENDING_BYTES = 64 * 1024;']] },
   { file: FOLLOWER, edits: [['LEFT_TO_SYNC = { few: 8 * 1024 * 1024,', 'LEFT_TO_SYNC = { few: 8 * 1024,']] },
 ];
 

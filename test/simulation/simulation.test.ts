@@ -30,6 +30,8 @@ const MUST_HAPPEN = [
   'disk fails checkpoints',
   'a checkpoint meets another',
   'the WAL is synced',
+  'barrier is up beside a busy application',
+  'a start goes on in the WAL',
   'a sync fails',
 ];
 /** Seeds that may be needed to find a mistake; most are found by the first ten. */

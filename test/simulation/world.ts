@@ -35,7 +35,7 @@ const ROOMS: readonly Room[] = ['nearly none', 'nearly none', 'little', 'names',
 /** Part of the replicator's steps before which the application does something, and when it is busy. */
 const IN_BETWEEN = { usual: 0.03, busy: 0.4 } as const;
 /** Checkpoints of the replicator, one after the other, before each of which the application commits: more than it makes before its barrier. */
-const BESIDE_CHECKPOINTS = 12;
+const BESIDE_CHECKPOINTS = 7;
 /** After this long without commits the WAL is in the database file, and whoever wants to can restart it. */
 const REST_MS = 5000;
 /** After this long without commits the replicator makes a checkpoint. */
@@ -135,7 +135,7 @@ export class World {
   async #happen(): Promise<void> {
     const dice = this.#random();
     if (dice < 0.47) this.#applicationActs();
-    else if (dice < 0.7) await this.#timePasses();
+    else if (dice < 0.715) await this.#timePasses();
     else if (dice < 0.74) await this.#restartSoon();
     else if (dice < 0.77) this.#weatherChanges();
     else if (dice < 0.79) this.#diskChanges();
@@ -235,10 +235,10 @@ export class World {
 
   /** Commits before one checkpoint of the replicator after the other: it needs its barrier then. */
   #besideCheckpoint(): void {
-    if (this.#besideFor === 0 && this.#random() < 0.1) this.#besideFor = BESIDE_CHECKPOINTS;
+    if (this.#besideFor === 0 && this.#random() < 0.03) this.#besideFor = BESIDE_CHECKPOINTS;
     if (this.#besideFor === 0) return;
     this.#besideFor--;
-    this.#busyFor = Math.max(this.#busyFor, 5);
+    this.#busyFor = Math.max(this.#busyFor, 2);
     if (!this.#machine.hasBarrier) this.#asUsual(() => this.#application.tinyCommit());
     else this.#count('barrier is up beside a busy application');
   }
