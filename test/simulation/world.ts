@@ -134,7 +134,11 @@ export class World {
 
   async #happen(): Promise<void> {
     const dice = this.#random();
-    if (dice < 0.47) this.#applicationActs();
+    if (this.#machine.room === 'nearly none' && this.#random() < 0.4) {
+      // What waits may be given up in the middle of it.
+      this.#applicationActs();
+      await this.#syncNow();
+    } else if (dice < 0.47) this.#applicationActs();
     else if (dice < 0.715) await this.#timePasses();
     else if (dice < 0.74) await this.#restartSoon();
     else if (dice < 0.77) this.#weatherChanges();
