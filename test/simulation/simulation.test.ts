@@ -33,6 +33,8 @@ const MUST_HAPPEN = [
   'a start goes on in the WAL',
   'a sync fails',
 ];
+/** Only there to end one that would hang. */
+const LIMIT_MS = 15 * 60_000;
 /** Seeds that may be needed to find a mistake; most are found by the first ten. */
 const SEEDS_FOR_A_MISTAKE = 450;
 
@@ -52,7 +54,7 @@ async function simulate(...args: readonly string[]): Promise<{ status: number | 
 describe('a machine, an application and a store that do their worst', { concurrency: PROCESSES }, () => {
   for (let part = 0; part < PROCESSES; part++) {
     const first = 1 + (part * SEEDS) / PROCESSES;
-    test(`take no commit from the replica: seeds from ${first} on`, async (t) => {
+    test(`take no commit from the replica: seeds from ${first} on`, { timeout: LIMIT_MS }, async (t) => {
       const { status, output } = await simulate('--first', String(first), '--seeds', String(SEEDS / PROCESSES));
       assert.equal(status, 0, output);
       t.diagnostic(output.trim());
@@ -67,7 +69,7 @@ describe('a machine, an application and a store that do their worst', { concurre
 
 describe('the simulation finds a capture that', { concurrency: PROCESSES }, () => {
   for (const mutation of Object.keys(MUTATIONS)) {
-    test(mutation, async (t) => {
+    test(mutation, { timeout: LIMIT_MS }, async (t) => {
       const { status, output } = await simulate('--mutation', mutation, '--seeds', String(SEEDS_FOR_A_MISTAKE));
       assert.equal(status, 1, output);
       assert.match(output, /^seed \d+: Broken: /m);
