@@ -18,9 +18,9 @@ const BARRIER_PAUSE_MS = 0.2;
  * that is done first, and they go on.
  */
 const BARRIER_BYTES = 1024 * 1024;
-/** Where it is urgent: barriers that are let down again because more came in, before writers are held up for all of it; and for how
- * much of it there is room in memory. */
+/** Barriers, where it is urgent, until writers are held up although more than that came in: the others are let down at once. */
 const URGENT_TRIES = 5;
+/** What may come in before an urgent one without a file being made behind it. */
 const URGENT_BYTES = 4 * BARRIER_BYTES;
 /** Frames that are not in the database file while somebody else's checkpoint is under way, in bytes. More: it is waited for. */
 const MET_BYTES = 4 * 1024 * 1024;

@@ -531,10 +531,8 @@ export class WalFollower {
   /** Has a file made now if less than so many bytes could still be copied without one. */
   makeRoom(bytes: number): void {
     if (this.pending.room * this.pageSize >= bytes) return;
-    {
-      using wal = this.openWal();
-      this.#listener.cut(wal);
-    }
+    using wal = this.openWal();
+    this.#listener.cut(wal);
     this.move(); // much can have come in meanwhile
   }
 
