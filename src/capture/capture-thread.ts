@@ -26,8 +26,16 @@ export interface CaptureHandle {
   stop(hasRoom?: boolean): Promise<void>;
 }
 
+/** A database that is kept in the capture thread, and not captured. */
+export interface CareHandle {
+  readonly gauges: CaptureGauges;
+  /** Lets the database go. */
+  stop(): Promise<void>;
+}
+
 interface Entry {
-  readonly listener: CaptureListener;
+  /** Undefined for one that is not captured. */
+  readonly listener: CaptureListener | undefined;
   readonly logger: Logger;
   readonly tickets: Map<number, { resolve: (txid: Txid | undefined) => void; reject: (error: unknown) => void }>;
   readonly stopped: PromiseWithResolvers<void>;
@@ -65,10 +73,7 @@ export class CaptureThread {
   }
 
   open(settings: CaptureSettings, start: StartingPoint, listener: CaptureListener, logger: Logger): CaptureHandle {
-    const id = this.#nextId++;
-    const entry: Entry = { listener, logger, tickets: new Map(), stopped: Promise.withResolvers<void>() };
-    entry.stopped.promise.catch(() => undefined); // whoever calls stop() hears of it
-    this.#entries.set(id, entry);
+    const { id, entry } = this.#enter(listener, logger);
     const gauges = new CaptureGauges();
     this.#send({ kind: 'open', id, settings, start, gauges: gauges.memory });
     return {
@@ -82,6 +87,28 @@ export class CaptureThread {
         return entry.stopped.promise;
       },
     };
+  }
+
+  /** Looks after a database that cannot be captured yet, see Caretaker. */
+  keep(settings: CaptureSettings, logger: Logger): CareHandle {
+    const { id, entry } = this.#enter(undefined, logger);
+    const gauges = new CaptureGauges();
+    this.#send({ kind: 'keep', id, settings, gauges: gauges.memory });
+    return {
+      gauges,
+      stop: () => {
+        this.#send({ kind: 'stop', id, hasRoom: false });
+        return entry.stopped.promise;
+      },
+    };
+  }
+
+  #enter(listener: CaptureListener | undefined, logger: Logger): { readonly id: number; readonly entry: Entry } {
+    const id = this.#nextId++;
+    const entry: Entry = { listener, logger, tickets: new Map(), stopped: Promise.withResolvers<void>() };
+    entry.stopped.promise.catch(() => undefined); // whoever calls stop() hears of it
+    this.#entries.set(id, entry);
+    return { id, entry };
   }
 
   /** Ends the thread; captures that still run are cut off where they are. */
@@ -121,19 +148,19 @@ export class CaptureThread {
         entry.logger.log(message.level, message.message, message.fields);
         break;
       case 'state':
-        entry.listener.state(receiveState(message.state));
+        entry.listener?.state(receiveState(message.state));
         break;
       case 'spooled':
-        entry.listener.spooled(message.file);
+        entry.listener?.spooled(message.file);
         break;
       case 'progress':
-        entry.listener.progress(message.doneBytes, message.totalBytes);
+        entry.listener?.progress(message.doneBytes, message.totalBytes);
         break;
       case 'starved':
-        entry.listener.starved();
+        entry.listener?.starved();
         break;
       case 'gave-up':
-        entry.listener.gaveUp();
+        entry.listener?.gaveUp();
         break;
       case 'synced':
         this.#take(entry, message.ticket)?.resolve(message.txid);
@@ -168,7 +195,7 @@ export class CaptureThread {
     });
     this.#died.reject(error);
     for (const entry of this.#entries.values()) {
-      entry.listener.state({ kind: 'failed', error });
+      entry.listener?.state({ kind: 'failed', error });
       for (const ticket of entry.tickets.values()) ticket.reject(error);
       entry.stopped.reject(error);
     }

@@ -4,6 +4,7 @@ import { joinRegister } from '../base/database-files.ts';
 import { assert } from '../base/errors.ts';
 import type { LogFields, Logger, LogLevel } from '../base/log.ts';
 import { endSpareThread, startSpareThread } from '../ltx/encode-pool.ts';
+import { Caretaker } from './caretaker.ts';
 import { DatabaseCapture } from './database-capture.ts';
 import { asDatabaseError } from './database-error.ts';
 import type { Disks } from './disk-share.ts';
@@ -20,6 +21,7 @@ joinRegister(register);
 if (expectsImage && availableParallelism() > 1) startSpareThread();
 
 const captures = new Map<number, DatabaseCapture>();
+const caretakers = new Map<number, Caretaker>();
 const disks: Disks = new Map();
 const report = (message: Report): void => port.postMessage(message);
 
@@ -57,7 +59,20 @@ function open(request: Extract<Request, { kind: 'open' }>): void {
     return;
   }
   captures.set(id, capture);
-  capture.run().then(
+  reportEnd(id, capture.run());
+}
+
+function keep({ id, settings, gauges }: Extract<Request, { kind: 'keep' }>): void {
+  const caretaker = new Caretaker(settings, loggerOf(id), new CaptureGauges(gauges));
+  caretakers.set(id, caretaker);
+  reportEnd(
+    id,
+    caretaker.run().finally(() => caretakers.delete(id)),
+  );
+}
+
+function reportEnd(id: number, run: Promise<void>): void {
+  run.then(
     () => report({ kind: 'stopped', id, error: undefined }),
     (error: unknown) => report({ kind: 'stopped', id, error: sendError(error) }),
   );
@@ -77,6 +92,9 @@ port.on('message', (request: Request) => {
     case 'open':
       open(request);
       break;
+    case 'keep':
+      keep(request);
+      break;
     case 'sync':
       void sync(request.id, request.ticket);
       break;
@@ -88,6 +106,7 @@ port.on('message', (request: Request) => {
       break;
     case 'stop':
       capture?.stop(request.hasRoom);
+      caretakers.get(request.id)?.stop();
       break;
   }
 });

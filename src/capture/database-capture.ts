@@ -20,6 +20,7 @@ import type { CaptureListener, CaptureSettings, GivenUp, StartingPoint } from '.
 import { Room } from './room.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
 import { WalFollower } from './wal-follower.ts';
+import { WalKeeper } from './wal-keeper.ts';
 import type { WalReader } from './wal-reader.ts';
 import { WalWatch } from './wal-watch.ts';
 
@@ -61,6 +62,7 @@ export class DatabaseCapture {
   readonly #room: Room;
   readonly #gauges: CaptureGauges;
   readonly #walWatch: WalWatch;
+  readonly #keeper: WalKeeper;
   readonly #schedule: HandoverSchedule;
   readonly #lookout: Lookout;
   readonly #retry = new Backoff(RETRY_MS.first, RETRY_MS.most);
@@ -72,7 +74,6 @@ export class DatabaseCapture {
   /** Commits of a database that is gone. */
   #lost: RivuletError | undefined;
   #lastCheckMs = Number.NEGATIVE_INFINITY;
-  #checkpointFailure: string | undefined;
 
   constructor(
     settings: CaptureSettings,
@@ -91,7 +92,8 @@ export class DatabaseCapture {
     this.#walWatch = new WalWatch(log, gauges, settings.minCheckpointPages);
     this.#share = new DiskShare(disks, settings.metaPath, () => this.#listener.starved());
     this.#maker = new L0Maker(settings, start, listener, log, this.#share);
-    this.#room = new Room(settings, this.#maker, this.#share, listener, log);
+    this.#keeper = new WalKeeper(settings, this.#walWatch);
+    this.#room = new Room(settings, this.#maker, this.#share, this.#keeper, listener, log);
   }
 
   /** Runs until {@link stop}; the last commits are then in the spool. Throws when they could not be put there. */
@@ -171,7 +173,7 @@ export class DatabaseCapture {
       if (hasCode(error, ...DISK_FULL_CODES)) {
         this.#room.suspend(`no room for local files: ${messageOf(error)}`, this.#follower, hasCode(error, 'EDQUOT'));
         this.#room.resumeIn(pauseMs);
-        pauseMs = Math.min(pauseMs, this.#room.lookMs);
+        pauseMs = Math.min(pauseMs, this.#keeper.lookMs);
       } else {
         this.#detach();
         this.#listener.state({ kind: 'failed', error: told });
@@ -414,7 +416,6 @@ export class DatabaseCapture {
     if (follower.rests || !this.#schedule.isDue(follower.cursor.frames)) return;
     const outcome = follower.handOver();
     this.#schedule.tried(outcome);
-    this.#sayCheckpointFailure(follower.checkpointFailure);
     this.#walWatch.tried(outcome, follower);
     if (outcome !== 'done') return;
     const { truncatePages } = this.#settings;
@@ -424,26 +425,11 @@ export class DatabaseCapture {
     }
   }
 
-  #sayCheckpointFailure(failure: string | undefined): void {
-    const isSaid = this.#checkpointFailure !== undefined;
-    this.#checkpointFailure = failure;
-    if (failure === undefined || isSaid) return;
-    const kept = 'what is not in the database file stays in the WAL, and capture goes on';
-    const next = 'see that the disk has room; if it has errors, copy the database to another one, and check it there';
-    this.#log.log('warn', 'the disk does not take a checkpoint', {
-      db: this.#settings.path,
-      error: failure,
-      kept,
-      next,
-    });
-  }
-
   /** Compares and goes on, once there is room again; false while there is not. */
   async #resumeIfSuspended(follower: WalFollower): Promise<boolean> {
     if (this.#room.suspended === undefined) return true;
     if (!this.#hasRoom && !this.#room.mayResume(this.#stopping || this.#waiters.length > 0)) {
       this.#room.stay(follower);
-      this.#walWatch.look(follower);
       for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#suspension);
       return false;
     }
@@ -469,7 +455,7 @@ export class DatabaseCapture {
 
   async #wait(follower: WalFollower): Promise<void> {
     if (this.#room.suspended !== undefined) {
-      await this.#lookout.pause(this.#room.lookMs);
+      await this.#lookout.pause(this.#keeper.lookMs);
     } else if (follower.pending.count === 0 && this.#lookout.isIdle(follower)) {
       await this.#lookout.whileIdle(follower);
       this.#lastCheckMs = Number.NEGATIVE_INFINITY; // it may have been an event of a file that is gone

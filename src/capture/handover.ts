@@ -176,21 +176,21 @@ export class Handover {
 
   /**
    * Brings the WAL into the database file and has the next writer begin it anew, without regard to what was copied. `truncates`: its
-   * file becomes empty. False where writers or readers were in the way, or the disk was.
+   * file becomes empty.
    */
-  clear(truncates: boolean): boolean {
+  clear(truncates: boolean): HandoverOutcome {
     for (let i = 0; i < APPROACHES; i++) {
       const { mxFrame } = this.#follower.head();
-      if (!this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside)) return false;
+      if (!this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside)) return 'busy';
       const after = this.#follower.head();
-      if (after.backfilled < mxFrame) return false;
+      if (after.backfilled < mxFrame) return 'blocked';
       if (!this.#isMoreThan(BARRIER_BYTES, after.mxFrame - after.backfilled)) break;
     }
     const { checkpointer } = this.#handles;
     checkpointer.patience(CLEARING_PATIENCE_MS);
     const since = performance.now();
     try {
-      return !this.#handles.checkpoint(truncates ? 'TRUNCATE' : 'RESTART').busy; // with the write lock
+      return this.#handles.checkpoint(truncates ? 'TRUNCATE' : 'RESTART').busy ? 'busy' : 'done'; // with the write lock
     } finally {
       this.#gauges.addBarrier(performance.now() - since);
       checkpointer.patience(0);

@@ -44,6 +44,12 @@ export type Request =
       readonly start: StartingPoint;
       readonly gauges: SharedArrayBuffer;
     }
+  | {
+      readonly kind: 'keep';
+      readonly id: number;
+      readonly settings: CaptureSettings;
+      readonly gauges: SharedArrayBuffer;
+    }
   | { readonly kind: 'sync'; readonly id: number; readonly ticket: number }
   | { readonly kind: 'stored'; readonly id: number; readonly file: SpooledFile }
   | { readonly kind: 'give-up'; readonly id: number; readonly what: GivenUp }

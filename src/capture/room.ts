@@ -4,24 +4,18 @@ import { messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, txid } from '../base/types.ts';
 import { setSpoolAside } from '../replica/local-state.ts';
-import { frameOffset } from '../sqlite/wal.ts';
 import type { DiskShare } from './disk-share.ts';
 import type { L0Maker } from './l0-maker.ts';
 import type { CaptureListener, CaptureSettings, GivenUp } from './options.ts';
 import type { WalFollower } from './wal-follower.ts';
+import type { WalKeeper } from './wal-keeper.ts';
 
 /** Pauses between tries to make files again, after some were given up. */
 const RETRY_MS = { first: 5000, most: 60_000 } as const;
 /** Why capture is suspended where its files take too much of what the database needs. */
 const NEARLY_FULL = 'the disk of the database is nearly full';
 
-/** How often the WAL is looked at while capture is suspended and there was something to do. */
-const BUSY_LOOK_MS = 100;
-
-type Settings = Pick<
-  CaptureSettings,
-  'path' | 'metaPath' | 'maxSpoolBytes' | 'minCheckpointPages' | 'truncatePages' | 'monitorIntervalMs'
->;
+type Settings = Pick<CaptureSettings, 'path' | 'metaPath' | 'maxSpoolBytes'>;
 
 /**
  * Keeps the files of one capture out of its database's way. Where they take too much room, capture is suspended: no files are made, and
@@ -31,24 +25,26 @@ export class Room {
   readonly #settings: Settings;
   readonly #maker: L0Maker;
   readonly #share: DiskShare;
+  readonly #keeper: WalKeeper;
   readonly #listener: Pick<CaptureListener, 'state' | 'gaveUp'>;
   readonly #log: Logger;
   readonly #retry = new Backoff(RETRY_MS.first, RETRY_MS.most);
   #suspended: string | undefined;
   #resumeAtMs = Number.NEGATIVE_INFINITY;
   #toGiveUp: GivenUp | undefined;
-  #hadToCheckpoint = false;
 
   constructor(
     settings: Settings,
     maker: L0Maker,
     share: DiskShare,
+    keeper: WalKeeper,
     listener: Pick<CaptureListener, 'state' | 'gaveUp'>,
     log: Logger,
   ) {
     this.#settings = settings;
     this.#maker = maker;
     this.#share = share;
+    this.#keeper = keeper;
     this.#listener = listener;
     this.#log = log;
   }
@@ -56,12 +52,6 @@ export class Room {
   /** Why capture is suspended; undefined while it is not. */
   get suspended(): string | undefined {
     return this.#suspended;
-  }
-
-  /** How soon to look again while it is. */
-  get lookMs(): number {
-    const { monitorIntervalMs } = this.#settings;
-    return this.#hadToCheckpoint ? Math.min(BUSY_LOOK_MS, monitorIntervalMs) : monitorIntervalMs;
   }
 
   /** Suspends capture if its files take too much room. */
@@ -97,22 +87,11 @@ export class Room {
   #makeRoom(follower: WalFollower | undefined, isFull = false): void {
     this.#maker.dropStored();
     this.#share.relieve(isFull);
-    this.#hadToCheckpoint = false;
     try {
-      if (follower) this.#hadToCheckpoint = this.#checkpoint(follower);
+      if (follower) this.#keeper.look(follower);
     } catch (error) {
       this.#log.log('warn', 'a checkpoint failed', { db: this.#settings.path, error: messageOf(error) });
     }
-  }
-
-  /** Nobody follows the WAL now, but everybody counts on its being checkpointed. False when it was not due. */
-  #checkpoint(follower: WalFollower): boolean {
-    const { minCheckpointPages, truncatePages } = this.#settings;
-    const { mxFrame, backfilled } = follower.head();
-    const truncates = truncatePages > 0 && follower.walFileBytes >= frameOffset(truncatePages, follower.pageSize);
-    if (!truncates && mxFrame - backfilled < minCheckpointPages) return false;
-    follower.clearWal(truncates);
-    return true;
   }
 
   /** This is to be given up with the next {@link giveUpIfAsked}. */

@@ -580,8 +580,8 @@ export class WalFollower {
   }
 
   /** See {@link Handover.clear}: for times when nothing is captured. */
-  clearWal(truncates: boolean): void {
-    this.#handover.clear(truncates);
+  clearWal(truncates: boolean): HandoverOutcome {
+    return this.#handover.clear(truncates);
   }
 
   /** Where the pending frames start in the WAL file, and how many bytes of it they are. */

@@ -24,6 +24,7 @@ export class WalWatch {
   #unfinishedSalts: Uint8Array | undefined;
   #mostBytes = 0;
   #isSaid = false;
+  #failure: string | undefined;
 
   /** `pagesDue`: pages in the WAL that make a checkpoint due. */
   constructor(log: Logger, gauges: CaptureGauges, pagesDue: number) {
@@ -47,6 +48,7 @@ export class WalWatch {
 
   /** A handover was tried. */
   tried(outcome: HandoverOutcome, follower: Watched): void {
+    this.#sayFailure(follower.checkpointFailure);
     if (outcome === 'done') {
       this.#gauges.add('handoversDone');
       this.#over();
@@ -55,11 +57,12 @@ export class WalWatch {
     this.#gauges.add(outcome === 'blocked' ? 'handoversBlocked' : 'handoversBusy');
     const now = performance.now();
     this.#unfinishedSinceMs ??= now;
-    this.#unfinishedSalts ??= Uint8Array.from(follower.head().salts);
+    const { salts, mxFrame } = follower.head();
+    this.#unfinishedSalts ??= Uint8Array.from(salts);
     const ms = Math.round(now - this.#unfinishedSinceMs);
     // What the disk does is said elsewhere.
     const isWrong = outcome === 'blocked' || (ms >= STUCK_MS && follower.checkpointFailure === undefined);
-    if (this.#isSaid || !isWrong || follower.cursor.frames < this.#pagesDue * SAID_FROM) return;
+    if (this.#isSaid || !isWrong || mxFrame < this.#pagesDue * SAID_FROM) return;
     this.#isSaid = true;
     const bytes = follower.walFileBytes;
     if (outcome === 'blocked') {
@@ -75,6 +78,15 @@ export class WalWatch {
         next: 'see whether a process of the application hangs in a checkpoint or a transaction',
       });
     }
+  }
+
+  #sayFailure(failure: string | undefined): void {
+    const isSaid = this.#failure !== undefined;
+    this.#failure = failure;
+    if (failure === undefined || isSaid) return;
+    const kept = 'what is not in the database file stays in the WAL, and capture goes on';
+    const next = 'see that the disk has room; if it has errors, copy the database to another one, and check it there';
+    this.#log.log('warn', 'the disk does not take a checkpoint', { error: failure, kept, next });
   }
 
   #over(): void {

@@ -4,7 +4,7 @@ import { resolveDatabasePath } from '../base/database-files.ts';
 import { hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { formatTxid, type Txid } from '../base/types.ts';
-import type { CaptureHandle, CaptureThread } from '../capture/capture-thread.ts';
+import type { CaptureHandle, CaptureThread, CareHandle } from '../capture/capture-thread.ts';
 import { asLocalFolderError } from '../capture/database-error.ts';
 import type { SpooledFile } from '../capture/l0-writer.ts';
 import {
@@ -59,6 +59,8 @@ const SILENCE_MS = 10_000;
 /** Pauses between looks for a store that did not answer at the start, and how often that is said. */
 const LATER_MS = { first: 1000, most: 15_000, remind: 30_000 } as const;
 
+type Thread = Pick<CaptureThread, 'open' | 'keep'>;
+
 /** One database on its way to its replica: capture, spool, store. */
 export class DatabaseReplication {
   readonly #config: DatabaseConfig;
@@ -67,6 +69,8 @@ export class DatabaseReplication {
   readonly #events: ReplicationEvents;
   readonly #uploader: Uploader;
   #capture: CaptureHandle | undefined;
+  /** Before the capture, while the store does not answer. */
+  #care: CareHandle | undefined;
   #state: CaptureState = { kind: 'waiting', reason: 'not started' };
   #stored: Txid | undefined;
   #storedFiles = 0;
@@ -119,7 +123,7 @@ export class DatabaseReplication {
     return {
       path: this.path,
       state: this.#uploadEnd ? 'failed' : this.#state.kind,
-      gauges: this.#capture?.gauges,
+      gauges: (this.#capture ?? this.#care)?.gauges,
       capturedTxid: waiting.at(-1)?.txid ?? this.#stored ?? this.#base.txid,
       storedTxid: this.#stored ?? this.#base.txid,
       storedFiles: this.#storedFiles,
@@ -164,10 +168,11 @@ export class DatabaseReplication {
    * With `canWait`, a store that does not answer is no error for a database that was replicated to it before: that goes on
    * unreplicated until the store is back. Then what it differs by is stored.
    */
-  async start(thread: Pick<CaptureThread, 'open'>, signal: AbortSignal, canWait: boolean): Promise<void> {
+  async start(thread: Thread, signal: AbortSignal, canWait: boolean): Promise<void> {
     const path = resolveDatabasePath(this.#config.path);
     const metaPath = this.#config.metaPath ?? metaPathFor(path);
     const mayWait = canWait && this.#wasReplicated(path, metaPath);
+    this.#own(path, metaPath);
     try {
       if (mayWait) await this.#expectAnswer(signal);
       await this.#begin(thread, path, metaPath, await this.#findStart(path, metaPath, signal));
@@ -197,12 +202,17 @@ export class DatabaseReplication {
     return existsSync(path) && loadLocalPosition(metaPath)?.replicaUrl === this.#opened.store.url;
   }
 
-  async #startLater(
-    thread: Pick<CaptureThread, 'open'>,
-    path: string,
-    metaPath: string,
-    why: StoreError,
-  ): Promise<void> {
+  async #startLater(thread: Thread, path: string, metaPath: string, why: StoreError): Promise<void> {
+    const settings = settingsOf({ ...this.#config, path }, metaPath, this.#opened.store.url, undefined);
+    this.#care = thread.keep(settings, this.#log);
+    try {
+      await this.#startOnceItAnswers(thread, path, metaPath, why);
+    } finally {
+      await this.#care.stop();
+    }
+  }
+
+  async #startOnceItAnswers(thread: Thread, path: string, metaPath: string, why: StoreError): Promise<void> {
     const { signal } = this.#endStart;
     const backoff = new Backoff(LATER_MS.first, LATER_MS.most);
     const sinceMs = Date.now();
@@ -216,13 +226,15 @@ export class DatabaseReplication {
         const kept = 'its commits are in it, and are stored then';
         this.#log.log('error', message, { error: messageOf(this.#startError), kept });
       }
-      if (this.#lock) room.relieve();
+      room.relieve();
       await sleep(Math.max(backoff.next(), askedPauseMs(this.#startError)), this.#ending.signal);
       // A stop makes one more try: the store may be back.
       isLast = this.#ending.signal.aborted;
       if (signal.aborted) return;
       try {
-        await this.#begin(thread, path, metaPath, await this.#findStart(path, metaPath, signal));
+        const start = await this.#findStart(path, metaPath, signal);
+        await this.#care?.stop(); // one at a time has it open
+        await this.#begin(thread, path, metaPath, start);
         this.#startError = undefined;
         this.#log.log('info', 'the store answers again', { after: formatDuration(Date.now() - sinceMs) });
         return;
@@ -238,7 +250,7 @@ export class DatabaseReplication {
     }
   }
 
-  async #begin(thread: Pick<CaptureThread, 'open'>, path: string, metaPath: string, start: Start): Promise<void> {
+  async #begin(thread: Thread, path: string, metaPath: string, start: Start): Promise<void> {
     const { store } = this.#opened;
     const { position } = start.point;
     this.#metaPath = metaPath;
@@ -271,10 +283,18 @@ export class DatabaseReplication {
     this.#capture.ended.catch((error: unknown) => this.#ended.reject(error));
   }
 
+  /** From now on nobody else replicates it. */
+  #own(databasePath: string, metaPath: string): void {
+    try {
+      this.#lock = lockOwner(databasePath, metaPath);
+    } catch (error) {
+      throw asLocalFolderError(error, metaPath);
+    }
+  }
+
   async #findStart(databasePath: string, metaPath: string, signal: AbortSignal): Promise<Start> {
     const { store, replica } = this.#opened;
     try {
-      this.#lock ??= lockOwner(databasePath, metaPath);
       return await findStart({ databasePath, metaPath, store, replica, log: this.#log, signal });
     } catch (error) {
       throw asLocalFolderError(error, metaPath);
@@ -465,7 +485,12 @@ export class DatabaseReplication {
   }
 }
 
-function settingsOf(config: DatabaseConfig, metaPath: string, replicaUrl: string, lineage: string): CaptureSettings {
+function settingsOf(
+  config: DatabaseConfig,
+  metaPath: string,
+  replicaUrl: string,
+  lineage: string | undefined,
+): CaptureSettings {
   return {
     path: config.path,
     metaPath,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { FaultProxy } from '../servers/fault-proxy.ts';
@@ -157,6 +157,36 @@ describe('a store that is away for a long time', { skip: skipWithout(RGW, SQLITE
     await proxy.up();
     await again.says(/msg="the store answers again"/);
     await again.end();
+    await assertNothingIsMissing(t, outage);
+  });
+
+  test('where the store is away at the start the WAL is checkpointed and measured all the same', async (t) => {
+    const outage = await setUp(t, ['min-checkpoint-page-count: 50']);
+    const { folder, path, proxy, process, server } = outage;
+    await process.end();
+    await proxy.down();
+    const config = join(folder, 'rivulet.yml');
+    appendFileSync(config, 'addr: 127.0.0.1:0\n');
+    const again = rivulet(t, ['replicate', '-config', config], { env: server.env });
+    const [, metrics = ''] = await again.says(/url="?(http:\S+\/metrics)/);
+    await again.says(/msg="the store does not answer/);
+    const db = openDatabase(path, 0);
+    const generation = (): string => readFileSync(`${path}-wal`).toString('hex', 16, 24);
+    for (let times = 0; times < 3; times++) {
+      const before = generation();
+      insertRows(db, 200, 2000);
+      await eventually('the next commit begins the WAL anew', () => {
+        insertRows(db, 1);
+        return generation() !== before || undefined;
+      });
+    }
+    const text = await (await fetch(metrics)).text();
+    assert.ok(Number(/rivulet_wal_most_bytes\{.*\} (\d+)/.exec(text)?.[1]) > 50 * 4096, text);
+    assert.match(text, /rivulet_handovers_total\{.*outcome="done"\} [1-9]/);
+    db.close();
+    await proxy.up();
+    await again.says(/msg="the store answers again"/);
+    assert.equal((await again.end()).status, 0, again.output);
     await assertNothingIsMissing(t, outage);
   });
 

@@ -189,6 +189,10 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       ['if (imageTxid === undefined || hasSnapshotSince(files, imageTxid)) return unstored;', 'return unstored;'],
     ],
   },
+  'leaves the WAL alone while the store is away at a start': {
+    file: 'src/capture/caretaker.ts',
+    edits: [['      this.#keeper.look(this.#follower);\n', '']],
+  },
 };
 
 /** Limits that the small transactions of a simulation would never reach. */

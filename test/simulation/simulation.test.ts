@@ -32,6 +32,7 @@ const MUST_HAPPEN = [
   'barrier is up beside a busy application',
   'a start goes on in the WAL',
   'a sync fails',
+  'WAL is kept while the store is away',
 ];
 /** Only there to end one that would hang. */
 const LIMIT_MS = 15 * 60_000;

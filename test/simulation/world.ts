@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { messageOf } from '../../src/base/errors.ts';
 import type { Logger } from '../../src/base/log.ts';
 import type { CaptureThread } from '../../src/capture/capture-thread.ts';
+import { Caretaker } from '../../src/capture/caretaker.ts';
 import { DatabaseCapture } from '../../src/capture/database-capture.ts';
 import { CaptureGauges } from '../../src/capture/gauges.ts';
 import type { SpooledFile } from '../../src/capture/l0-writer.ts';
@@ -53,7 +54,9 @@ export class World {
   readonly #config: DatabaseConfig;
   #replication: DatabaseReplication | undefined;
   #hasStarted = false;
-  #captures: DatabaseCapture[] = [];
+  #captures: (DatabaseCapture | Caretaker)[] = [];
+  /** Looks after the database before there is a capture. */
+  #caretaker: Caretaker | undefined;
   #failure: unknown;
   /** Found in the middle of something. */
   #broken: Broken | undefined;
@@ -288,6 +291,13 @@ export class World {
 
   /** Nobody commits any more: everything gets into the database file, and nothing of the replicator's stands in the way. */
   async #applicationRests(): Promise<void> {
+    if (!this.#replication && this.#random() < 0.7) {
+      this.#store.weather = 'away';
+      await this.#start(false);
+      await this.#time.advance(QUIET_MS);
+      for (let i = 0; i < 6; i++) this.#applicationActs();
+      this.#say('replicator starts while the store is away');
+    }
     if (this.#random() < 0.7) this.#machine.asApplication(() => this.#application.endTransactions('COMMIT'));
     const { between: usual } = this.#machine;
     this.#machine.between = () => undefined;
@@ -296,7 +306,9 @@ export class World {
     this.#machine.between = usual;
     this.#say('application rests');
     await this.#afterwards();
-    if (this.#replication?.state.kind === 'attached' && this.#machine.isSound) this.#expectFreeWal();
+    if (this.#machine.isDead || !this.#machine.isSound) return;
+    if (this.#replication?.state.kind === 'attached') this.#expectFreeWal();
+    else if (this.#caretaker) this.#expectKeptWal();
   }
 
   /** For longer than the longest pause between two tries. */
@@ -326,19 +338,25 @@ export class World {
   /** A full disk is the application's: the replicator gives back what it can, and keeps the WAL from growing. */
   #expectFrugal(): void {
     this.#count('suspended for want of room');
-    const { metaPath = '', minCheckpointPageCount } = this.#config;
-    const app = this.#application;
+    const { metaPath = '' } = this.#config;
     this.#machine.asApplication(() => {
       // One that waits for the store has not met the full disk: it writes nothing.
       const state = this.#replication?.state;
       const hasMetIt = state?.kind === 'suspended' && state.reason.startsWith('no room');
       const [needless] = fs.readdirSync(spoolPathFor(metaPath));
       if (hasMetIt && needless !== undefined) throw new Broken(`${needless} takes room on a full disk`);
-      const head = app.isIdle ? app.head() : undefined;
-      if (head && head.mxFrame - head.backfilled >= minCheckpointPageCount) {
-        throw new Broken('a replicator that is suspended does not make checkpoints');
-      }
     });
+    this.#expectKeptWal();
+  }
+
+  /** Nothing is captured, and checkpoints are made all the same. */
+  #expectKeptWal(): void {
+    if (this.#caretaker) this.#count('WAL is kept while the store is away');
+    const app = this.#application;
+    const head = this.#machine.asApplication(() => (app.isIdle && app.hasWal ? app.head() : undefined));
+    if (head && head.mxFrame - head.backfilled >= this.#config.minCheckpointPageCount) {
+      throw new Broken('a replicator that captures nothing does not make checkpoints');
+    }
   }
 
   #expectFreeWal(): void {
@@ -482,7 +500,23 @@ export class World {
     this.#replication = replication;
     this.#countOverwritten();
     this.#say('replicator starts');
-    const thread: Pick<CaptureThread, 'open'> = {
+    const thread: Pick<CaptureThread, 'open' | 'keep'> = {
+      keep: (settings, logger) => {
+        const [toCapture, toMain] = [new MessageLine(random), new MessageLine(random)];
+        const caretaker = new Caretaker(settings, logger);
+        this.#captures.push(caretaker);
+        this.#caretaker = caretaker;
+        const ended = Promise.withResolvers<void>();
+        void caretaker.run().finally(() => toMain.send(ended.resolve));
+        return {
+          gauges: new CaptureGauges(),
+          stop: () => {
+            this.#caretaker = undefined;
+            toCapture.send(() => caretaker.stop());
+            return ended.promise;
+          },
+        };
+      },
       open: (settings, start, listener, logger) => {
         // Two threads, which hear of each other in the order in which it was said, and later.
         const [toCapture, toMain] = [new MessageLine(random), new MessageLine(random)];
@@ -632,6 +666,7 @@ export class World {
     this.#replication = undefined;
     this.#failure = undefined;
     this.#captures = [];
+    this.#caretaker = undefined;
     this.#time.dropTimers();
     this.#store.clientDied();
     this.#machine.asApplication(() => this.#machine.bury(this.#config.path));
