@@ -1,73 +1,17 @@
 import assert from 'node:assert/strict';
 import fs, { existsSync, readlinkSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, test } from 'node:test';
 import { Connection } from '../../src/capture/connections.ts';
-import { CaptureGauges } from '../../src/capture/gauges.ts';
 import { HandoverSchedule } from '../../src/capture/handover-schedule.ts';
-import { WalFollower } from '../../src/capture/wal-follower.ts';
-import { isBusy } from '../../src/sqlite/sqlite-error.ts';
-import { TestProcess, undoAfter, workFolder } from '../support/processes.ts';
+import { FollowerSetup } from '../support/follower.ts';
+import { TestProcess } from '../support/processes.ts';
 import { skipWithout } from '../support/tools.ts';
 import { PYTHON3 } from '../support/writers.ts';
 
-/** A database, its application, and who follows it. */
-class Setup {
-  readonly path: string;
-  readonly app: DatabaseSync;
-  readonly gauges = new CaptureGauges();
-  readonly settings;
-  readonly follower: WalFollower;
-  refusals = 0;
-
-  constructor(t: TestContext, { maxPendingBytes, cut }: { maxPendingBytes: number; cut?: () => void }) {
-    const folder = workFolder(t);
-    this.path = join(folder, 'app.db');
-    this.app = new DatabaseSync(this.path);
-    this.app.exec('PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(v); INSERT INTO t VALUES (1)');
-    const urgentFrames = Number.POSITIVE_INFINITY;
-    this.settings = { pageSize: 4096, scratchFolder: folder, busyTimeoutMs: 1000, maxPendingBytes, urgentFrames };
-    const listener = {
-      cut: (): void => {
-        this.follower.markStored();
-        cut?.();
-      },
-    };
-    this.follower = new WalFollower(this.path, this.settings, listener, this.gauges);
-    undoAfter(t, () => {
-      this.app.close();
-      this.follower[Symbol.dispose]();
-    });
-    using wal = this.follower.openWal();
-    this.follower.standAt(this.follower.beginExactly(), wal)[Symbol.dispose]();
-  }
-
-  /** Somebody keeps others from committing. */
-  get isHeldUp(): boolean {
-    try {
-      this.app.exec('BEGIN IMMEDIATE; ROLLBACK');
-      return false;
-    } catch (error) {
-      if (!isBusy(error)) throw error;
-      return true;
-    }
-  }
-
-  commit(bytes: number): void {
-    try {
-      this.app.exec(`INSERT INTO t VALUES (randomblob(${bytes}))`);
-    } catch (error) {
-      if (!isBusy(error)) throw error;
-      this.refusals++;
-    }
-  }
-}
-
 test('a WAL that fills faster than it is copied is handed over once it is urgent, and not before', (t) => {
   // Whenever something is copied, more than the barrier lets through comes in meanwhile.
-  const setup = new Setup(t, { maxPendingBytes: 1, cut: () => setup.commit(2_000_000) });
+  const setup = new FollowerSetup(t, { maxPendingBytes: 1, cut: () => setup.commit(2_000_000) });
   const { follower, gauges, settings } = setup;
   setup.commit(2_000_000);
   assert.equal(follower.handOver(), 'busy');
@@ -82,7 +26,7 @@ test('a WAL that fills faster than it is copied is handed over once it is urgent
 });
 
 test('at rest the read is held when all else is closed: no commit that was not seen gets past it', (t) => {
-  const { follower, app } = new Setup(t, { maxPendingBytes: 0 });
+  const { follower, app } = new FollowerSetup(t, { maxPendingBytes: 0 });
   app.exec('INSERT INTO t VALUES (2)');
   assert.equal(follower.handOver(), 'done');
   follower.rest();
@@ -99,7 +43,7 @@ test('at rest the read is held when all else is closed: no commit that was not s
 
 test('nobody has to wait for a file that is made because memory is used up', (t) => {
   let cuts = 0;
-  const setup = new Setup(t, {
+  const setup = new FollowerSetup(t, {
     maxPendingBytes: 0,
     cut: () => {
       cuts++;
@@ -135,7 +79,7 @@ time.sleep(120)
 test("while somebody else's checkpoint has much to do, nobody is held up, unless it is urgent", {
   skip: skipWithout(PYTHON3),
 }, async (t) => {
-  const setup = new Setup(t, { maxPendingBytes: 0 });
+  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
   const { follower, gauges, settings } = setup;
   setup.commit(3_900_000);
   const checkpoint = new TestProcess(t, PYTHON3.path ?? '', ['-c', HOLD_CHECKPOINT_LOCK, setup.path]);
@@ -175,7 +119,7 @@ function syncsOf(t: TestContext, isFull = (): boolean => false): string[] {
 test('the WAL is synced before a move sets much of it free for the checkpoint of whoever commits next', {
   skip: NO_PROC,
 }, (t) => {
-  const setup = new Setup(t, { maxPendingBytes: 0 });
+  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
   const { follower, settings } = setup;
   const syncs = syncsOf(t);
   const syncsOfMove = (bytes: number): string[] => {
@@ -199,7 +143,7 @@ test('the WAL is synced before a move sets much of it free for the checkpoint of
 test('a disk that does not take a sync ends no capture: the handover is tried again, and holds nobody up', {
   skip: NO_PROC,
 }, (t) => {
-  const setup = new Setup(t, { maxPendingBytes: 1, cut: () => setup.commit(10_000) });
+  const setup = new FollowerSetup(t, { maxPendingBytes: 1, cut: () => setup.commit(10_000) });
   const { follower, gauges } = setup;
   let isFull = true;
   const syncs = syncsOf(t, () => isFull);
@@ -215,7 +159,7 @@ test('a disk that does not take a sync ends no capture: the handover is tried ag
 });
 
 test('a sync that failed is no failure any more once the WAL began anew', { skip: NO_PROC }, (t) => {
-  const setup = new Setup(t, { maxPendingBytes: 0 });
+  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
   const { follower } = setup;
   let isFull = true;
   syncsOf(t, () => isFull);
@@ -230,7 +174,7 @@ test('a sync that failed is no failure any more once the WAL began anew', { skip
 });
 
 test('every frame is read once, whatever moves and handovers there are', (t) => {
-  const setup = new Setup(t, { maxPendingBytes: 0 });
+  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
   const { follower } = setup;
   follower.handOver();
   const before = follower.framesTaken;
