@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, statSync, utimesSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
@@ -14,46 +14,28 @@ import {
   runOk,
   sleep,
   TestProcess,
-  workFolder,
   writeConfig,
 } from '../support/processes.ts';
 import {
   assertContiguous,
+  assertRestoresWhole,
   assertSameBytes,
   checkpointedBytes,
   createDatabase,
-  dump,
+  fileInTheMaking,
   insertRows,
   integrityOf,
   l0Kinds,
   l0Names,
+  namesIn,
+  type Place,
+  placeOf,
   restoreReplica,
   SQLITE3,
   skipWithout,
   untilStored,
 } from '../support/tools.ts';
 import { between, PYTHON3, randomOf, untilAllWrite, WRITERS_SCHEMA, Writers } from '../support/writers.ts';
-
-interface Place {
-  readonly folder: string;
-  readonly path: string;
-  readonly replica: string;
-  readonly url: string;
-}
-
-function placeOf(t: TestContext): Place {
-  const folder = workFolder(t);
-  return { folder, path: join(folder, 'app.db'), replica: join(folder, 'replica'), url: `file://${folder}/replica` };
-}
-
-/** Nobody writes any more: what is restored is the database, in its rows and in every byte of every page. */
-async function assertRestoresWhole(t: TestContext, { folder, path, replica, url }: Place): Promise<void> {
-  assertContiguous(replica);
-  const restored = await restoreReplica(t, folder, url);
-  const bytes = readFileSync(restored);
-  assert.equal(await dump(t, restored), await dump(t, path));
-  assertSameBytes(bytes, checkpointedBytes(path), 'the restored database and its source');
-}
 
 async function catchUp(t: TestContext, place: Place): Promise<TestProcess> {
   const process = await replicate(t, place.path, place.url);
@@ -116,21 +98,6 @@ describe('Rivulet killed while three kinds of process write', { skip: skipWithou
   test(`${ROUNDS} times at random moments, a fourth writer with it (RIVULET_TEST_SEED=${SEED}): the restore equals the source`, (t) =>
     killStorm(t, SEED));
 });
-
-/** The file that Rivulet is writing into its spool right now: a first image or a comparison takes a while. */
-function fileInTheMaking({ folder }: Place): string | undefined {
-  const spool = join(folder, '.app.db-rivulet', 'spool');
-  const name = namesIn(spool).find((entry) => entry.endsWith('.tmp'));
-  return name && join(spool, name);
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
-}
 
 /** Kills Rivulet while it reads the whole database, `sizeBytes` into the file that it makes of it. */
 async function killWhileReading(t: TestContext, place: Place, sizeBytes: number): Promise<void> {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
 import { readLtx } from './ltx.ts';
-import { type Ended, eventually, RIVULET, runOk, TestProcess } from './processes.ts';
+import { type Ended, eventually, RIVULET, runOk, TestProcess, workFolder } from './processes.ts';
 
 /** A program that tests drive and that a machine may not have. */
 export interface Tool {
@@ -199,6 +199,17 @@ export interface ReplicatedPlace {
   readonly url: string;
 }
 
+/** The same, with its replica in a folder. */
+export interface Place extends ReplicatedPlace {
+  readonly replica: string;
+}
+
+/** Of one test; `folder`: where several have their places. */
+export function placeOf(t: TestContext, name = 'app', folder = workFolder(t)): Place {
+  const replica = join(folder, `replica-${name}`);
+  return { folder, path: join(folder, `${name}.db`), replica, url: `file://${replica}` };
+}
+
 /** Waits until what the replica restores to has the rows of the live database. */
 export async function untilStored(t: TestContext, place: ReplicatedPlace, what = 'everything'): Promise<void> {
   const { folder, path, url } = place;
@@ -210,6 +221,15 @@ export async function untilStored(t: TestContext, place: ReplicatedPlace, what =
   });
 }
 
+/** Nobody writes any more: what is restored is the database, in its rows and in every byte of every page. */
+export async function assertRestoresWhole(t: TestContext, { folder, path, replica, url }: Place): Promise<void> {
+  assertContiguous(replica);
+  const restored = await restoreReplica(t, folder, url);
+  const bytes = readFileSync(restored);
+  assertSameRows(await dump(t, restored), await dump(t, path));
+  assertSameBytes(bytes, checkpointedBytes(path), 'the restored database and its source');
+}
+
 /** Of two dumps. Fails with the first line that differs. */
 export function assertSameRows(actual: string, expected: string): void {
   if (actual === expected) return;
@@ -219,15 +239,27 @@ export function assertSameRows(actual: string, expected: string): void {
   assert.fail(`line ${at + 1} of the dump differs; restored, ${show(theirs)}; live, ${show(ours)}`);
 }
 
-/** The level 0 files of a replica in a folder, by name, oldest first. */
-export function l0Names(replica: string): string[] {
+/** What is in a folder; nothing where there is none. */
+export function namesIn(folder: string): string[] {
   try {
-    return readdirSync(join(replica, 'ltx', '0'))
-      .filter((name) => name.endsWith('.ltx'))
-      .sort();
+    return readdirSync(folder);
   } catch {
     return [];
   }
+}
+
+/** The file that Rivulet is writing into its spool right now: a first image or a comparison takes a while. */
+export function fileInTheMaking({ path }: ReplicatedPlace): string | undefined {
+  const spool = join(dirname(path), `.${basename(path)}-rivulet`, 'spool');
+  const name = namesIn(spool).find((entry) => entry.endsWith('.tmp'));
+  return name && join(spool, name);
+}
+
+/** The level 0 files of a replica in a folder, by name, oldest first. */
+export function l0Names(replica: string): string[] {
+  return namesIn(join(replica, 'ltx', '0'))
+    .filter((name) => name.endsWith('.ltx'))
+    .sort();
 }
 
 /** The snapshots of a replica in a folder, by name, oldest first. */
