@@ -15,6 +15,25 @@ import { tempFolder } from './temp.ts';
 
 export const REPLICA_URL = 'file:///replica';
 
+/** For tests: files are cut soon, and nobody waits long. */
+export function captureSettings(path: string): CaptureSettings {
+  return {
+    path,
+    metaPath: metaPathFor(path),
+    replicaUrl: REPLICA_URL,
+    lineage: undefined,
+    syncIntervalMs: 50,
+    monitorIntervalMs: 100,
+    busyTimeoutMs: 1000,
+    minCheckpointPages: 1000,
+    checkpointIntervalMs: 60_000,
+    truncatePages: 0,
+    maxSyncWalBytes: 64 * 1024 * 1024,
+    maxSpoolBytes: 1024 * 1024 * 1024,
+    setWal: true,
+  };
+}
+
 /** A capture in this thread whose files are applied to an image as they come: what a restore would give. It ends with the test. */
 export class CaptureHarness {
   readonly path: string;
@@ -40,22 +59,7 @@ export class CaptureHarness {
     const metaPath = metaPathFor(path);
     const position = options.after ? loadLocalPosition(metaPath) : undefined;
     const logger: Logger = { log: (_level, message) => void this.messages.push(message), with: () => logger };
-    const settings: CaptureSettings = {
-      path,
-      metaPath,
-      replicaUrl: REPLICA_URL,
-      lineage: undefined,
-      syncIntervalMs: 50,
-      monitorIntervalMs: 100,
-      busyTimeoutMs: 1000,
-      minCheckpointPages: 1000,
-      checkpointIntervalMs: 60_000,
-      truncatePages: 0,
-      maxSyncWalBytes: 64 * 1024 * 1024,
-      maxSpoolBytes: 1024 * 1024 * 1024,
-      setWal: true,
-      ...options.settings,
-    };
+    const settings = { ...captureSettings(path), ...options.settings };
     this.capture = new DatabaseCapture(
       settings,
       { position, spooledBytes: 0, storedTxid: position?.txid ?? 0n },
