@@ -5,7 +5,17 @@ import { isBuiltin } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { importsOf, type ModuleImport, type Token, tokenize } from './module-imports.ts';
+import {
+  BUILTINS,
+  GUARDED_CALLS,
+  OF_NODE_MODULE,
+  OPENS_FILES,
+  OPENS_NOTHING,
+  type Permission,
+  SIDE_DOORS,
+  SQLITE,
+} from './import-permissions.ts';
+import { importsOf, type ModuleImport, membersOf, type Token, tokenize } from './module-imports.ts';
 
 /** From the top of the house to its ground; a room imports itself and what is below. `index` is src/index.ts. */
 const ROOMS = [
@@ -28,64 +38,8 @@ const ROOMS = [
 /** Rooms that never import each other, whatever their order. They meet in replica and ltx. */
 const STRANGERS: readonly (readonly string[])[] = [['capture', 'restore']];
 
-/** Where something may be used: a room (`capture/`) or a file, and why. */
-interface Permission {
-  readonly place: string;
-  readonly why: string;
-}
-
-/** Closing any descriptor of a database drops the locks that SQLite holds on it, so few places open files at all. */
-const OPENS_FILES: readonly Permission[] = [
-  { place: 'base/', why: 'database-files.ts and durable-file.ts are the guarded doors that others go through' },
-  { place: 'store/', why: 'the file store keeps objects in a folder, and every store uploads from files' },
-  { place: 'kernel/kernel.ts', why: 'loads kernel.wasm' },
-  { place: 'config/', why: 'reads the configuration file' },
-  { place: 'cli/', why: 'looks whether the paths that a user typed exist' },
-  { place: 'daemon/', why: 'watches directories, owns the control socket' },
-  { place: 'replica/local-state.ts', why: 'the state beside a database, never the database itself' },
-  { place: 'capture/l0-writer.ts', why: 'LTX files that wait for their upload, never the database itself' },
-  { place: 'capture/spool.ts', why: 'the same files' },
-  { place: 'restore/', why: 'writes a database that nobody has open yet, under a temporary name' },
-];
-
-/** What any module may take from node:fs, by name: it opens no path (and SQLite's locks survive it). */
-const OPENS_NOTHING = new Set(
-  ['access', 'exists', 'fdatasync', 'fstat', 'fsync', 'lstat', 'mkdir', 'mkdtemp', 'readdir', 'readlink', 'realpath']
-    .concat(['close', 'read', 'readv', 'rename', 'rm', 'rmdir', 'stat', 'statfs', 'unlink', 'utimes', 'watch', 'write'])
-    .flatMap((name) => [name, `${name}Sync`]),
-);
-
 const HOW_TO_OPEN =
-  'a database goes through base/database-files.ts, the rest through where scripts/check-imports.ts lists';
-
-/** A connection to a user's database takes locks and may checkpoint. */
-const SQLITE: readonly Permission[] = [
-  { place: 'capture/', why: 'holds the read transactions and runs the checkpoints' },
-  { place: 'replica/owner-lock.ts', why: 'a lock of SQLite on a file of our own' },
-  { place: 'restore/', why: 'integrity_check of what it restored, and the check that nobody uses what it replaces' },
-];
-
-/** What brings in a module past `import`, whatever it is called through. */
-const SIDE_DOORS: ReadonlySet<string> = new Set(['getBuiltinModule', 'createRequire']);
-
-/** Functions of base/database-files.ts that open a database file. */
-const GUARDED_CALLS: ReadonlyMap<string, readonly Permission[]> = new Map([
-  [
-    'openForCapture',
-    [
-      { place: 'base/database-files.ts', why: 'defines it' },
-      { place: 'capture/', why: 'the one owner of descriptors of a live database' },
-    ],
-  ],
-  [
-    'withDatabaseFile',
-    [
-      { place: 'base/database-files.ts', why: 'defines it' },
-      { place: 'capture/', why: 'reads the header before a capture claims the database' },
-      { place: 'restore/', why: 'reads what stands at the target before it is replaced' },
-    ],
-  ],
-]);
+  'a database goes through base/database-files.ts; who else opens files is listed in scripts/import-permissions.ts';
 
 interface Module {
   /** Relative to the root, with slashes. */
@@ -110,7 +64,7 @@ interface House {
 /** Says what is wrong with one import, or nothing. */
 type Rule = (module: Module, imported: ModuleImport, house: House) => string | undefined;
 
-const SOURCE_RULES: readonly Rule[] = [checkRoom, checkFileSystem, checkSqlite, checkHidden, checkTarget, checkPackage];
+const SOURCE_RULES: readonly Rule[] = [checkRoom, checkBuiltin, checkSqlite, checkHidden, checkTarget, checkPackage];
 const TOOL_RULES: readonly Rule[] = [checkTarget, checkPackage];
 
 /** Everything wrong with the modules below `root`, by file and line. */
@@ -119,7 +73,7 @@ function checkImports(root: string): Problem[] {
   const house: House = { root, modules, packages: declaredPackages(root) };
   for (const module of modules.values()) {
     const inSource = module.file.startsWith('src/');
-    if (inSource) problems.push(...guardedCalls(module));
+    if (inSource) problems.push(...openedFiles(module), ...guardedCalls(module), ...threads(module));
     for (const imported of module.imports) {
       for (const rule of inSource ? SOURCE_RULES : TOOL_RULES) {
         const message = rule(module, imported, house);
@@ -200,28 +154,53 @@ function checkRoom(module: Module, imported: ModuleImport): string | undefined {
   return ROOMS.indexOf(to) < ROOMS.indexOf(from) ? `${what}: imports point downwards only` : undefined;
 }
 
-function permits(permissions: readonly Permission[], { file }: Module): boolean {
-  return permissions.some(({ place }) =>
-    place.endsWith('/') ? file.startsWith(`src/${place}`) : file === `src/${place}`,
-  );
+/** The functions of node:fs that open files: only those may be used that are listed for this module, and all of them are. */
+function openedFiles(module: Module): Problem[] {
+  const allowed = OPENS_FILES.find(({ file }) => module.file === `src/${file}`)?.calls ?? [];
+  const used = module.imports.flatMap((imported) => opening(module, imported));
+  const problems = used.filter(({ name }) => !allowed.includes(name));
+  const unused = allowed.filter((call) => used.every(({ name }) => name !== call));
+  return [
+    ...problems.map(({ name, of, line }) => {
+      const message =
+        name === '*'
+          ? `all of ${of}: say by name what is used (${HOW_TO_OPEN})`
+          : `${name} of ${of}: this module may not open files by it (${HOW_TO_OPEN})`;
+      return { file: module.file, line, message };
+    }),
+    ...unused.map((call) => ({
+      file: module.file,
+      line: 1,
+      message: `${call} is listed for it, and not used any more`,
+    })),
+  ];
 }
 
-function checkFileSystem(module: Module, { kind, specifier, names }: ModuleImport): string | undefined {
-  if (kind === 'type' || !/^node:fs(\/|$)/.test(specifier) || permits(OPENS_FILES, module)) return undefined;
-  const opening = names.filter((name) => !OPENS_NOTHING.has(name));
-  if (opening.length === 0) return undefined;
-  return opening.includes('*')
-    ? `all of ${specifier}: import by name what is needed, and nothing that opens files (${HOW_TO_OPEN})`
-    : `${opening.join(', ')} of ${specifier}: this module may not open files (${HOW_TO_OPEN})`;
+/** What an import of node:fs gives that opens files, where it is used; `*` where anything could be meant. */
+function opening(module: Module, imported: ModuleImport): { name: string; of: string; line: number }[] {
+  const { kind, specifier, names, namespace, line } = imported;
+  if (kind === 'type' || !/^node:fs(\/|$)/.test(specifier)) return [];
+  const used = namespace ? membersOf(module.tokens, namespace) : names.map((name) => ({ name, line }));
+  return used.filter(({ name }) => !OPENS_NOTHING.has(name)).map((use) => ({ ...use, of: specifier }));
+}
+
+function permits(permissions: readonly Permission[], module: Module): boolean {
+  return permissions.some(({ file }) => module.file === `src/${file}`);
+}
+
+function checkBuiltin(_: Module, { kind, specifier, names }: ModuleImport): string | undefined {
+  if (kind === 'type' || !specifier.startsWith('node:') || BUILTINS.has(specifier)) return undefined;
+  if (specifier === 'node:module' && names.every((name) => OF_NODE_MODULE.has(name))) return undefined;
+  return `${specifier} may open files or load modules past these rules: see BUILTINS in scripts/import-permissions.ts`;
 }
 
 function checkSqlite(module: Module, { kind, specifier }: ModuleImport): string | undefined {
   if (kind === 'type' || specifier !== 'node:sqlite' || permits(SQLITE, module)) return undefined;
-  return `node:sqlite: only ${placesOf(SQLITE)} may connect to a database`;
+  return `node:sqlite: only ${filesOf(SQLITE)} may connect to a database`;
 }
 
-function placesOf(permissions: readonly Permission[]): string {
-  return permissions.map(({ place }) => place).join(', ');
+function filesOf(permissions: readonly Permission[]): string {
+  return permissions.map(({ file }) => file).join(', ');
 }
 
 function checkHidden(_: Module, { kind, specifier }: ModuleImport): string | undefined {
@@ -251,15 +230,37 @@ function guardedCalls(module: Module): Problem[] {
   const problems: Problem[] = [];
   for (const { kind, text, line } of module.tokens) {
     if (kind === 'word' && SIDE_DOORS.has(text)) {
-      problems.push({ file: module.file, line, message: `${text} brings in modules that these rules do not see` });
+      problems.push({
+        file: module.file,
+        line,
+        message: `${text} opens files, or brings in modules, that these rules do not see`,
+      });
     }
     const permissions = kind === 'word' ? GUARDED_CALLS.get(text) : undefined;
     if (permissions && !permits(permissions, module)) {
-      const message = `${text} opens database files: only ${placesOf(permissions)} may use it`;
+      const message = `${text} opens database files: only ${filesOf(permissions)} may use it`;
       problems.push({ file: module.file, line, message });
     }
   }
   return problems;
+}
+
+/** A thread is started from a module of its own, which these rules read, and not from a text. */
+function threads(module: Module): Problem[] {
+  const starts = module.tokens.flatMap(({ text, line }, at) =>
+    text === 'new' && wordAt(module, at + 1) === 'Worker' ? [{ at, line }] : [],
+  );
+  return starts
+    .filter(({ at }) => wordAt(module, at + 3) !== 'new' || wordAt(module, at + 4) !== 'URL')
+    .map(({ line }) => ({
+      file: module.file,
+      line,
+      message: 'new Worker(…) hides what it runs: give it a new URL(…) of a module',
+    }));
+}
+
+function wordAt({ tokens }: Module, at: number): string | undefined {
+  return tokens[at]?.kind === 'word' ? tokens[at].text : undefined;
 }
 
 /** Types count too: two modules that need each other are one. What is loaded later (`import()`, a thread) does not. */

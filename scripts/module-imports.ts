@@ -23,6 +23,8 @@ export interface ModuleImport {
   readonly specifier: string;
   /** What is taken from it by name; `*` for all of it (a namespace, a default, `import(…)`). Types are left out. */
   readonly names: readonly string[];
+  /** What a namespace (`* as fs`) is called in the module. */
+  readonly namespace?: string;
   readonly line: number;
 }
 
@@ -179,9 +181,24 @@ function declaration(tokens: readonly Token[], start: number): Found {
   const close = isSign(tokens[open], '{') ? tokens.findIndex((token, i) => i > open && isSign(token, '}')) : open - 1;
   const target = tokens[close + 2];
   if (!isWord(tokens[close + 1], 'from') || target?.kind !== 'string') return undefined;
-  const isListOnly = open === start + (isType ? 1 : 0);
-  const names = isListOnly ? namesIn(tokens.slice(open + 1, close)) : EVERYTHING;
-  return { kind: isType ? 'type' : 'static', specifier: target.text, names };
+  const kind = isType ? 'type' : 'static';
+  const list = start + (isType ? 1 : 0);
+  if (open === list) return { kind, specifier: target.text, names: namesIn(tokens.slice(open + 1, close)) };
+  const namespace = isSign(tokens[list], '*') && open === list + 3 ? tokens[list + 2]?.text : undefined;
+  return { kind, specifier: target.text, names: EVERYTHING, ...(namespace && { namespace }) };
+}
+
+/**
+ * What is taken from a namespace by name, `fs.openSync`; `*` where it is used in another way, by which anything can be meant.
+ */
+export function membersOf(tokens: readonly Token[], namespace: string): { name: string; line: number }[] {
+  return tokens.flatMap((token, index) => {
+    const isMember = isSign(tokens[index - 1], '.') && !isSign(tokens[index - 2], '.'); // of something else, and not spread
+    if (!isWord(token, namespace) || isMember) return [];
+    if (isWord(tokens[index - 1], 'as') && isSign(tokens[index - 2], '*')) return []; // the import
+    const member = isSign(tokens[index + 1], '.') ? tokens[index + 2] : undefined;
+    return [{ name: member?.kind === 'word' ? member.text : '*', line: token.line }];
+  });
 }
 
 /** The outside names of `a, b as c, type D`, types left out. */

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { importsOf, tokenize } from '../../scripts/module-imports.ts';
+import { importsOf, membersOf, tokenize } from '../../scripts/module-imports.ts';
 import { tempFolder } from '../support/temp.ts';
 
 const SCRIPT = fileURLToPath(new URL('../../scripts/check-imports.ts', import.meta.url));
@@ -138,58 +138,92 @@ describe('the import check', () => {
     });
   });
 
-  test('lets only the listed modules take what opens files from node:fs', (t) => {
+  test('lets a module take from node:fs only those functions that open files which are listed for it', (t) => {
     assertProblem(
       t,
       {
-        'src/capture/l0-writer.ts': "import * as fs from 'node:fs';",
+        'src/base/boot.ts': EMPTY,
         'src/capture/c.ts': "import { statSync, openSync as open, type Stats } from 'node:fs';",
-        'src/capture/d.ts': "import * as fs from 'node:fs';\nimport fsp from 'node:fs/promises';",
         'src/capture/e.ts': "import { statSync, watch } from 'node:fs';\nimport type { FSWatcher } from 'node:fs';",
+        'src/capture/l0-writer.ts':
+          "import * as fs from 'node:fs';\nfs.openSync(fs.statSync('x').name);\nfs.copyFileSync;",
+        'src/capture/spool.ts': "import { openSync } from 'node:fs';\nimport { open } from 'node:fs/promises';",
+        'src/daemon/d.ts':
+          "import * as fs from 'node:fs';\nlet a: fs.Stats = fs.statSync('x');\nfs.createReadStream('x');",
         'src/ltx/f.ts': "const { readFile } = await import('node:fs/promises');",
       },
-      /^src\/capture\/c\.ts:1: openSync of node:fs: this module may not open files/,
-      /^src\/capture\/d\.ts:1: all of node:fs: import by name/,
-      /^src\/capture\/d\.ts:2: all of node:fs\/promises: import by name/,
-      /^src\/ltx\/f\.ts:1: all of node:fs\/promises: import by name/,
+      /^src\/base\/boot\.ts:1: readFileSync is listed for it, and not used any more$/,
+      /^src\/capture\/c\.ts:1: openSync of node:fs: this module may not open files by it/,
+      /^src\/capture\/l0-writer\.ts:3: copyFileSync of node:fs: this module may not/,
+      /^src\/capture\/spool\.ts:2: open of node:fs\/promises: this module may not/,
+      /^src\/daemon\/d\.ts:3: createReadStream of node:fs: this module may not/,
+      /^src\/ltx\/f\.ts:1: all of node:fs\/promises: say by name/,
     );
   });
 
-  test('lets only capture and restore connect to a database', (t) => {
+  test('refuses all uses of node:fs as a whole that do not say what is meant', (t) => {
+    const uses = [
+      "fs['openSync']('x');",
+      'const { openSync } = fs;',
+      'call(...fs.openSync, fs);',
+      'call({ ...fs });',
+      'fs?.openSync;',
+    ];
+    for (const use of uses) {
+      const files = { 'src/store/s.ts': `import * as fs from 'node:fs';\nfs.statSync('x'); o.fs.openSync;\n${use}\n` };
+      const { status, problems } = check(t, files);
+      assert.equal(status, 1, use);
+      assert.ok(problems.some((problem) => problem.startsWith('src/store/s.ts:3: all of node:fs: say by name')));
+      assert.ok(
+        problems.every((problem) => problem.startsWith('src/store/s.ts:3: ')),
+        use,
+      );
+    }
+    const whole = { 'src/store/s.ts': "import fs from 'node:fs';", 'src/store/t.ts': "export * from 'node:fs';" };
+    assertProblem(t, whole, /^src\/store\/s\.ts:1: all of node:fs: say/, /^src\/store\/t\.ts:1: all of node:fs: say/);
+  });
+
+  test('lets only the listed modules connect to a database', (t) => {
     assertProblem(
       t,
       {
+        'src/capture/connections.ts': "import { DatabaseSync } from 'node:sqlite';",
         'src/capture/c.ts': "import { DatabaseSync } from 'node:sqlite';",
         'src/daemon/d.ts': "import type { DatabaseSync } from 'node:sqlite';",
-        'src/cli/x.ts': "import { DatabaseSync } from 'node:sqlite';",
       },
-      /^src\/cli\/x\.ts:1: node:sqlite: only capture\/, replica\/owner-lock\.ts, restore\/ may connect/,
+      /^src\/capture\/c\.ts:1: node:sqlite: only capture\/connections\.ts, .* may connect/,
     );
   });
 
-  test('refuses the side doors to modules, and sources that it would not read', (t) => {
+  test('refuses the side doors to modules and files, and sources that it would not read', (t) => {
     assertProblem(
       t,
       {
-        'src/replica/a.ts': "process.getBuiltinModule('node:fs').openSync('app.db');",
-        'src/replica/b.ts':
-          "import { createRequire as make } from 'node:module'; make(import.meta.url)('node:sqlite');",
+        'src/replica/a.ts': "process.getBuiltinModule('node:fs').openSync('app.db');\nprocess.loadEnvFile('app.db');",
+        'src/replica/b.ts': "import { createRequire as make } from 'node:module';",
         'src/replica/c.mjs': 'export {};',
+        'src/replica/d.ts': "import { flushCompileCache } from 'node:module';\nimport { WASI } from 'node:wasi';",
+        'src/replica/e.ts': "new Worker(new URL('./d.ts', import.meta.url));\nnew Worker(code, { eval: true });",
       },
       /^src\/replica\/a\.ts:1: getBuiltinModule/,
+      /^src\/replica\/a\.ts:2: loadEnvFile/,
       /^src\/replica\/b\.ts:1: createRequire/,
+      /^src\/replica\/b\.ts:1: node:module may open files or load modules/,
       /^src\/replica\/c\.mjs:1: .*not read/,
+      /^src\/replica\/d\.ts:2: node:wasi may open files or load modules/,
+      /^src\/replica\/e\.ts:2: eval /,
+      /^src\/replica\/e\.ts:2: new Worker\(…\) hides what it runs/,
     );
   });
 
-  test('lets only the listed rooms call what opens database files', (t) => {
-    const base = 'export const openForCapture = 1, withDatabaseFile = 2;';
+  test('lets only the listed modules call what opens database files', (t) => {
+    const base = "import { openSync } from 'node:fs';\nexport const openForCapture = openSync, withDatabaseFile = 2;";
     assertProblem(
       t,
       {
         'src/base/database-files.ts': base,
-        'src/capture/c.ts': "import { openForCapture } from '../base/database-files.ts';",
-        'src/restore/r.ts': "import { withDatabaseFile } from '../base/database-files.ts';",
+        'src/capture/connections.ts': "import { openForCapture } from '../base/database-files.ts';",
+        'src/capture/inspect.ts': "import { withDatabaseFile } from '../base/database-files.ts';",
         'src/restore/s.ts': "import * as files from '../base/database-files.ts';\nfiles.openForCapture;",
         'src/replica/p.ts': "// withDatabaseFile\nimport { withDatabaseFile } from '../base/database-files.ts';",
       },
@@ -219,7 +253,7 @@ describe('the import check', () => {
       /a\.ts:4: write node:fs/,
       /a\.ts:5: better-sqlite3: a second SQLite/,
       /a\.ts:6: import\(…\) hides/,
-      /a\.ts:7: createRequire brings in/,
+      /a\.ts:7: createRequire opens files, or brings in/,
       /a\.ts:8: \.\/gone\.ts does not exist/,
       /test\/a\.test\.ts:3: left-pad is in neither/,
     );
@@ -236,6 +270,15 @@ describe('the import check', () => {
   test('passes over the assembly, which is another language', (t) => {
     assertFine(t, { 'src/kernel/assembly/k.ts': "import 'nowhere';" });
   });
+});
+
+test('what is used of a namespace is found, and the import itself is none of it', () => {
+  const members = (text: string): unknown => membersOf(tokenize(text), 'fs').map(({ name }) => name);
+  assert.deepEqual(members("import * as fs from 'node:fs'; fs.a; x.fs.b; ({ ...fs }); `$` + fs.c; 'fs.d'"), [
+    'a',
+    '*',
+    'c',
+  ]);
 });
 
 test('names are read by what they are outside, types left out', () => {
