@@ -21,6 +21,11 @@ const resident = new Set<Chunk<ChunkValues>>();
 let residentBytes = 0;
 let newest: Chunk<ChunkValues> | undefined;
 
+/** True where scratch files could not be written, so that the memory of this thread holds much more than it should. */
+export function isShortOfScratch(): boolean {
+  return residentBytes > 2 * CHUNK_MEMORY_BYTES;
+}
+
 /**
  * Numbered chunks of numbers whose memory does not grow with their count: beyond {@link CHUNK_MEMORY_BYTES} (all owners of a
  * thread together) they wait in a scratch file without a name, which the system frees even after SIGKILL. Memory is

@@ -3,6 +3,7 @@ import { Backoff } from '../base/async.ts';
 import { claimDatabase, type FileIdentity, identify, releaseDatabase } from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { isShortOfScratch } from '../base/scratch-chunks.ts';
 import { formatTxid, type Txid } from '../base/types.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset } from '../sqlite/wal.ts';
@@ -267,13 +268,14 @@ export class DatabaseCapture {
     using wal = follower.openWal();
     using snapshot = this.#stand(follower, head, wal);
     const { cursor, walFileBytes } = follower;
+    let standsStill = true;
     follower.readBeside(snapshot);
     try {
       await this.#maker.compare(follower, snapshot, () => {
-        this.#followBeside(follower);
+        standsStill = !this.#followBeside(follower, follower.walFileBytes - walFileBytes);
         this.#walWatch.look(follower);
         // It grows because we read: the room for that is the application's.
-        const grownBytes = follower.walFileBytes - walFileBytes + follower.besideBytes;
+        const grownBytes = follower.walFileBytes - walFileBytes + (this.#share.isShared ? follower.besideBytes : 0);
         if (isOutgrown(dirname(this.#settings.path), grownBytes)) throw nearlyFull();
       });
     } catch (error) {
@@ -282,25 +284,39 @@ export class DatabaseCapture {
     } finally {
       follower.readBeside(undefined);
     }
-    this.#walWatch.compared(follower, cursor);
+    this.#walWatch.compared(follower, cursor, standsStill);
   }
 
   /**
    * While all pages are read: nobody's checkpoint has to wait for that, nor does the WAL grow, as long as there is room for what is captured
-   * and for what would be overwritten.
+   * and for what would be overwritten. `walGrownBytes`: since the reading began. False where it stands still.
    */
-  #followBeside(follower: WalFollower): void {
+  #followBeside(follower: WalFollower, walGrownBytes: number): boolean {
     try {
       const head = follower.head();
-      const bytes = follower.besideBytes + follower.uncopied(head) * follower.pageSize;
-      if (bytes > MOST_BESIDE_BYTES || !follower.mayLetGo) return;
-      if (follower.isMoveDue(head)) follower.move();
+      const isDue = follower.isMoveDue(head) || this.#schedule.isDue(follower.cursor.frames);
+      if (!isDue) return true;
+      if (!this.#isRoomBeside(follower, head, walGrownBytes)) return false;
+      follower.keepBeside();
+      if (!follower.mayLetGo) return false;
+      follower.move();
       this.#schedule.note(follower.framesTaken);
       if (follower.mayLetGo) this.#checkpointIfDue(follower);
+      return true;
     } catch (error) {
       // One that is gone from its name is read to its end all the same.
       if (!isBusy(error) && !(error instanceof Replaced)) throw error;
+      return false;
     }
+  }
+
+  /** What scratch files hold, and will, stays within its limit, and leaves the disk as much as that takes. */
+  #isRoomBeside(follower: WalFollower, head: WalIndexHead, walGrownBytes: number): boolean {
+    const { besideBytes } = follower;
+    const more = follower.bytesToMove(head);
+    if (besideBytes + more > MOST_BESIDE_BYTES || isShortOfScratch()) return false;
+    const grownBytes = besideBytes + (this.#share.isShared ? walGrownBytes : 0);
+    return !isOutgrown(this.#settings.metaPath, grownBytes + 2 * more);
   }
 
   #stand(follower: WalFollower, head: WalIndexHead, wal: WalReader): SnapshotReader {

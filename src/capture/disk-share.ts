@@ -68,6 +68,11 @@ export class DiskShare {
     this.#disk = undefined;
   }
 
+  /** The files are on the disk of the database. */
+  get isShared(): boolean {
+    return this.#disk !== undefined;
+  }
+
   /** The files take so many bytes now. */
   hold(bytes: number): void {
     if (this.#disk) this.#disk.bytes += bytes - this.#bytes;

@@ -331,7 +331,8 @@ export class L0Maker {
     }
     const file = writer.finish(() => next.databaseChecksum);
     // Without a place in the WAL, all that is known of the replica came from itself.
-    const isFirstMeeting = kind === 'diff' && this.#position?.wal === undefined && !this.#hasGivenUp;
+    const isFirstMeeting =
+      kind === 'diff' && this.#madeTxid === 0n && this.#position?.wal === undefined && !this.#hasGivenUp;
     if (isFirstMeeting && stored >= MOST_SAID_FROM_PAGES && stored > commit * MOST_OF_ALL) {
       this.#log.log(
         'warn',

@@ -49,6 +49,20 @@ export class PageTable {
     }
   }
 
+  /** The highest page numbers down to `first`, descending, `most` at most. */
+  highest(first: number, most: number): number[] {
+    const found: number[] = [];
+    for (const index of this.#chunks.indexes.reverse()) {
+      const values = this.#chunks.read(index) ?? [];
+      for (let i = values.length - 1; i >= 0 && found.length < most; i--) {
+        const pgno = index * CHUNK_PAGES + i;
+        if (pgno >= first && values[i] !== 0) found.push(pgno);
+      }
+      if (found.length >= most || index * CHUNK_PAGES < first) break;
+    }
+    return found;
+  }
+
   clear(): void {
     this.#chunks.clear();
     this.#size = 0;

@@ -8,7 +8,8 @@ import type { WalCursor, WalReader } from './wal-reader.ts';
 /**
  * Reads pages of the database as a read transaction sees them: the newest frame of the WAL up to the transaction's mark,
  * else the database file. The transaction must be held all the while: it keeps those frames from being overwritten, and
- * newer ones from reaching the file. Or, before it ends, what has changed since is {@link keep}t as it was. Dispose of it when done.
+ * newer ones from reaching the file. Or, before it ends, what has changed since is {@link keep}t as it was, and so is what it alone
+ * still holds ({@link keepSome}). Dispose of it when done.
  */
 export class SnapshotReader {
   readonly #databaseFd: number;
@@ -20,6 +21,8 @@ export class SnapshotReader {
   readonly #kept: PageStore;
   /** All pages up to this one were read. */
   #last = 0;
+  /** All pages beyond this one were read, or are kept. */
+  #keptBeyond: number;
   /** Pages that the transaction sees. */
   readonly pageCount: number;
 
@@ -32,6 +35,7 @@ export class SnapshotReader {
     scratchFolder: string,
   ) {
     this.pageCount = pageCount;
+    this.#keptBeyond = pageCount;
     this.#kept = new PageStore(scratchFolder, pageSize);
     this.#databaseFd = databaseFd;
     this.#wal = wal;
@@ -44,17 +48,38 @@ export class SnapshotReader {
     return this.#kept.sizeBytes;
   }
 
-  /** These pages, and all that are in the WAL, may be overwritten from now on: those that were not read yet are kept as they are. */
+  /** These pages may be overwritten once the read has ended: those that were not read yet are kept as they are. */
   keep(pgnos: Iterable<number>): void {
     const page = new Uint8Array(this.#pageSize);
-    const keep = (pgno: number): void => {
-      if (pgno <= this.#last || pgno > this.pageCount || this.#kept.has(pgno)) return;
-      this.readPage(pgno, page);
-      this.#kept.set(pgno, page);
-    };
-    for (const pgno of this.#frames.pgnos(this.pageCount, this.#last + 1)) keep(pgno);
-    this.#frames.clear();
-    for (const pgno of pgnos) keep(pgno);
+    for (const pgno of pgnos) {
+      if (pgno <= this.#last || pgno > this.pageCount) continue;
+      if (!this.#kept.has(pgno)) {
+        this.readPage(pgno, page);
+        this.#kept.set(pgno, page);
+      }
+      this.#frames.delete(pgno);
+    }
+  }
+
+  /**
+   * Bytes of pages still to be read that would be gone with the read: those whose newest version is in the WAL, and those beyond
+   * `commit`, which a checkpoint cuts off the file.
+   */
+  unkeptBytes(commit: number): number {
+    return (this.#frames.size + Math.max(0, this.#keptBeyond - this.#tail(commit))) * this.#pageSize;
+  }
+
+  /** Keeps up to `bytes` of them, from the end: the reading comes to meet it. */
+  keepSome(commit: number, bytes: number): void {
+    const most = Math.max(1, Math.floor(bytes / this.#pageSize));
+    const tail = Math.max(this.#tail(commit), this.#keptBeyond - most);
+    const beyond = Array.from({ length: Math.max(0, this.#keptBeyond - tail) }, (_, i) => this.#keptBeyond - i);
+    this.keep([...beyond, ...this.#frames.highest(this.#last + 1, most)]);
+    this.#keptBeyond = Math.min(this.#keptBeyond, tail);
+  }
+
+  #tail(commit: number): number {
+    return Math.max(commit, this.#last);
   }
 
   /** Fills the batch with `count` pages from `first` on, which come one after the other. Pages that the file does not reach are zero, as SQLite has it. */
@@ -69,6 +94,7 @@ export class SnapshotReader {
       batch.pgnos[i] = pgno;
       const frame = this.#frames.get(pgno);
       if (frame !== undefined && pgno !== lock) this.#wal.readPage(frame, batch.slice(i, 1));
+      if (frame !== undefined) this.#frames.delete(pgno);
       const kept = this.#kept.sizeBytes > 0 ? this.#kept.get(pgno) : undefined;
       if (kept) batch.slice(i, 1).set(kept);
     }

@@ -1,3 +1,4 @@
+import { pause } from '../base/async.ts';
 import {
   type FileIdentity,
   identify,
@@ -24,6 +25,11 @@ import { type WalCursor, WalReader } from './wal-reader.ts';
 
 /** Frames that a move leaves to others to sync, in bytes: few, and so many that everything else here would wait for too long. */
 const LEFT_TO_SYNC = { few: 8 * 1024 * 1024, many: 128 * 1024 * 1024 } as const;
+/** Kept in one go of what is read beside what happens. */
+const KEPT_AT_ONCE_BYTES = 8 * 1024 * 1024;
+/** Tries to begin a read under the barrier, where nothing but chance is in the way. */
+const BEGIN_TRIES = 10;
+const BEGIN_PAUSE_MS = 0.5;
 /** Wait for the exclusive lock that shrinks the WAL. */
 const TRUNCATE_PATIENCE_MS = 5;
 /** Tries to begin a read transaction at a commit that is known exactly. */
@@ -410,9 +416,23 @@ export class WalFollower {
     this.pending.needsNoWal = snapshot !== undefined;
   }
 
-  /** False while pages are still to be read that the database no longer has: they are in its file until a checkpoint cuts that. */
+  /** False while pages are still to be read that would be gone with the read, see {@link keepBeside}. */
   get mayLetGo(): boolean {
-    return this.#beside === undefined || this.#fewestPages >= this.#beside.pageCount;
+    return this.#unkeptBytes === 0;
+  }
+
+  get #unkeptBytes(): number {
+    return this.#beside?.unkeptBytes(this.#fewestPages) ?? 0;
+  }
+
+  /** Copies some of them into a scratch file. */
+  keepBeside(): void {
+    this.#beside?.keepSome(this.#fewestPages, KEPT_AT_ONCE_BYTES);
+  }
+
+  /** Bytes by which scratch files grow until the read has moved to `head`: what comes in, as it was and as it is, and what is to be kept. */
+  bytesToMove(head: WalIndexHead): number {
+    return this.#unkeptBytes + 2 * this.uncopied(head) * this.pageSize;
   }
 
   /** Bytes in scratch files because something is read beside what happens. */
@@ -459,9 +479,19 @@ export class WalFollower {
 
   /** Begins the read anew, which was ended under a barrier: nobody has committed since. */
   beginAgain(): void {
-    this.#handles.reader.beginRead();
+    for (let tries = BEGIN_TRIES; !this.#hasBegunAgain(tries <= 1); tries--) pause(BEGIN_PAUSE_MS);
     const head = this.head();
     this.#noteRestartable(head.backfilled === head.mxFrame && this.isCaught(head));
+  }
+
+  #hasBegunAgain(isLast: boolean): boolean {
+    try {
+      this.#handles.reader.beginRead();
+      return true;
+    } catch (error) {
+      if (isLast || !isBusy(error)) throw error;
+      return false;
+    }
   }
 
   #noteRestartable(restartable: boolean): void {
@@ -477,10 +507,7 @@ export class WalFollower {
     const head = this.head();
     this.#followGeneration(head);
     if (head.mxFrame < this.#cursor.frames) throw new Discontinuity('the WAL became shorter');
-    if (head.mxFrame === this.#cursor.frames) {
-      this.#beside?.keep([]);
-      return head;
-    }
+    if (head.mxFrame === this.#cursor.frames) return head;
     using wal = this.openWal();
     const changed = new Set<number>();
     while (this.#cursor.frames < head.mxFrame) {

@@ -100,8 +100,8 @@ export class WalWatch {
     this.#mostBytes = 0;
   }
 
-  /** All pages were read, as of `from`: a read transaction may have kept the WAL from being backfilled further than to there. */
-  compared(follower: Watched, from: WalFollower['cursor']): void {
+  /** All pages were read, as of `from`. Where the read `stoodStill`, it kept the WAL from being backfilled further than to there. */
+  compared(follower: Watched, from: WalFollower['cursor'], stoodStill: boolean): void {
     this.look(follower);
     // A read that began with all of the WAL in the database file keeps nobody from beginning it anew.
     const { mxFrame, salts } = follower.head();
@@ -109,7 +109,7 @@ export class WalWatch {
     const bytes = grown * follower.pageSize;
     this.#gauges.add('comparisons');
     this.#gauges.raise('comparisonWalMostBytes', bytes);
-    if (grown < this.#pagesDue) return;
+    if (grown < this.#pagesDue || !stoodStill) return;
     this.#log.log('info', 'the WAL grew while the database was read; it is checkpointed now', { bytes });
   }
 }

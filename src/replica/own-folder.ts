@@ -10,6 +10,8 @@ const STAGED = /^(.+)\.\d+-[0-9a-f]+\.tmp$/;
 /** Our own files, and folders, that need no look inside. */
 const OWN_NAMES: readonly string[] = ['journal', 'lock', 'events', 'snapshot.tmp'];
 const OWN_PREFIX = 'unstored-';
+/** What only its process can use. */
+const LEFTOVERS: readonly (string | undefined)[] = ['state', 'scratch'];
 
 /**
  * Makes sure that a folder is Rivulet's, or is to become it: what lies there under the names of Rivulet's files is removed without
@@ -27,16 +29,18 @@ export function requireOwnFolder(databasePath: string, metaPath: string): void {
   if (foreign !== undefined) throw taken(metaPath, join(metaPath, foreign));
 }
 
-/** Removes what processes left that died while they wrote the state. Nobody else may be there. */
+/** Removes what processes left that died while they wrote the state, or made a scratch file. Nobody else may be there. */
 export function removeStaged(metaPath: string): void {
   for (const name of namesIn(metaPath)) {
-    if (STAGED.exec(name)?.[1] === 'state') rmSync(join(metaPath, name), { force: true });
+    if (LEFTOVERS.includes(STAGED.exec(name)?.[1])) rmSync(join(metaPath, name), { force: true });
   }
 }
 
 function isOwn(metaPath: string, name: string): boolean {
   const path = join(metaPath, name);
-  const of = STAGED.exec(name)?.[1] ?? name;
+  const staged = STAGED.exec(name)?.[1];
+  if (staged === 'scratch') return lstatSync(path).isFile();
+  const of = staged ?? name;
   if (of === 'state') return lstatSync(path).isFile() && looksLikeState(path);
   if (of === 'spool') return lstatSync(path).isDirectory() && namesIn(path).every(isSpooled);
   return OWN_NAMES.includes(of) ? lstatSync(path).isFile() : of.startsWith(OWN_PREFIX);

@@ -58,7 +58,11 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'lets the read go while it has to read pages that the database no longer has': {
     file: FOLLOWER,
-    edits: [['this.#beside === undefined || this.#fewestPages >=', 'this.#beside === undefined || 0 <=']],
+    edits: [['this.#beside?.unkeptBytes(this.#fewestPages) ?? 0', 'this.#beside?.unkeptBytes(2 ** 32) ?? 0']],
+  },
+  'lets the read go while it has to read pages that are only in the WAL': {
+    file: 'src/capture/snapshot-reader.ts',
+    edits: [['return (this.#frames.size + ', 'return (0 + ']],
   },
   'takes what came while it read for a part of what it read': {
     file: 'src/capture/l0-maker.ts',
@@ -209,7 +213,13 @@ const SMALL_LIMITS: readonly Mutation[] = [
   { file: 'src/capture/l0-maker.ts', edits: [['TURN_BYTES = 8 * 1024 * 1024;', 'TURN_BYTES = 16 * 1024;']] },
   { file: 'src/ltx/page-batch.ts', edits: [['BATCH_BYTES = 1024 * 1024;', 'BATCH_BYTES = 8 * 1024;']] },
   { file: 'src/capture/pending-pages.ts', edits: [['PENDING_BYTES = 8 * 1024 * 1024;', 'PENDING_BYTES = 64 * 1024;']] },
-  { file: FOLLOWER, edits: [['LEFT_TO_SYNC = { few: 8 * 1024 * 1024,', 'LEFT_TO_SYNC = { few: 8 * 1024,']] },
+  {
+    file: FOLLOWER,
+    edits: [
+      ['LEFT_TO_SYNC = { few: 8 * 1024 * 1024,', 'LEFT_TO_SYNC = { few: 8 * 1024,'],
+      ['KEPT_AT_ONCE_BYTES = 8 * 1024 * 1024;', 'KEPT_AT_ONCE_BYTES = 16 * 1024;'],
+    ],
+  },
 ];
 
 /** Has modules be loaded with small limits in them, and with the mistake of this name. Before anything imports them. */
