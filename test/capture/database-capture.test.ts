@@ -8,6 +8,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
@@ -19,10 +20,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { pause } from '../../src/base/async.ts';
 import { isUnderCapture, versionOfOpen, withDatabaseFile } from '../../src/base/database-files.ts';
 import { checksum } from '../../src/base/types.ts';
-import { SnapshotReader } from '../../src/capture/snapshot-reader.ts';
 import { loadLocalState, metaPathFor, saveState, spoolPathFor } from '../../src/replica/local-state.ts';
 import { databaseChecksum } from '../restore/history.ts';
 import { assertEqual, CaptureHarness, type Setup, setUp } from '../support/capture.ts';
@@ -34,6 +33,17 @@ import { tempFolder } from '../support/temp.ts';
 
 async function pageCount(app: SqliteProcess): Promise<number> {
   return Number((await app.run('PRAGMA page_count'))[0]?.page_count);
+}
+
+function saltsOf(walPath: string): string {
+  const fd = openSync(walPath, 'r');
+  try {
+    const salts = Buffer.alloc(8);
+    readSync(fd, salts, 0, 8, 16);
+    return salts.toString('hex');
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** A database with far more pages than are looked at when a capture goes on in the WAL. */
@@ -621,9 +631,8 @@ describe('when things go wrong', () => {
     await harness.until(() => harness.gauges.get('walFileMostBytes') > limitBytes, 'the WAL is seen to grow');
     const salts = new Set<string>();
     const isShrunk = (): boolean => {
-      const wal = readFileSync(`${setup.path}-wal`);
-      salts.add(wal.subarray(16, 24).toString('hex'));
-      return wal.length < limitBytes && harness.gauges.get('walFileBytes') < limitBytes;
+      salts.add(saltsOf(`${setup.path}-wal`));
+      return statSync(`${setup.path}-wal`).size < limitBytes && harness.gauges.get('walFileBytes') < limitBytes;
     };
     for (let times = 0; times < 3; times++) {
       await harness.until(isShrunk, 'the WAL is shrunk');
@@ -654,54 +663,6 @@ describe('when things go wrong', () => {
     await harness.stop();
     await assertEqual(setup, harness);
   });
-
-  for (const kind of ['image', 'diff']) {
-    test(`while all pages are read for ${kind === 'image' ? 'an image' : 'a diff'}, nobody's checkpoint waits for that, and what is stored is the database as it was`, async (t) => {
-      const setup = await setUp(t);
-      await setup.app.run('INSERT INTO t(v) VALUES (zeroblob(60000000)); PRAGMA wal_checkpoint(TRUNCATE)');
-      let harness: CaptureHarness | undefined;
-      if (kind === 'diff') {
-        harness = new CaptureHarness(t, setup.path);
-        await harness.capture.sync();
-        await harness.stop();
-        await setup.app.run('UPDATE t SET v = randomblob(800) WHERE id < 40; PRAGMA wal_checkpoint(TRUNCATE)');
-      }
-      const before = readFileSync(setup.path);
-      const { readRun } = SnapshotReader.prototype;
-      t.mock.method(
-        SnapshotReader.prototype,
-        'readRun',
-        function (this: SnapshotReader, ...args: Parameters<typeof readRun>) {
-          pause(40); // as a slow disk does it
-          readRun.apply(this, args);
-        },
-      );
-      const second = new CaptureHarness(t, setup.path, {
-        ...(harness && { after: harness }),
-        settings: { minCheckpointPages: 100 },
-        storeFiles: false,
-      });
-      await second.until(() => second.progress.length > 0, 'it is being read');
-      let times = 0;
-      while (second.files.length === 0) {
-        await setup.app.run(`UPDATE t SET v = randomblob(${700 + times}) WHERE id BETWEEN ${times} AND ${times + 100};
-          INSERT INTO t(v) VALUES (randomblob(3000)); UPDATE t SET v = randomblob(30000000) WHERE id = 201 AND ${times} = 1`);
-        // One that meets a checkpoint of ours is refused at once.
-        const [row] = await setup.app.run('PRAGMA wal_checkpoint(TRUNCATE)');
-        if (row?.busy === 0 && second.files.length === 0) times++;
-      }
-      assert.ok(times >= 1, 'long before all was read');
-      await second.capture.sync();
-      await second.stop();
-      assert.deepEqual(second.kinds.slice(0, 2), [kind, 'increment']);
-      await assertEqual(setup, second);
-      const first = readLtx(readFileSync(second.files[0]?.path ?? ''));
-      if (kind === 'image') assert.equal(first.header.databaseChecksum, databaseChecksum(before, 4096));
-      for (const { pgno, bytes } of first.pages) {
-        assert.ok(Buffer.from(bytes).equals(before.subarray((pgno - 1) * 4096, pgno * 4096)), `page ${pgno}`);
-      }
-    });
-  }
 
   test('files that are given up leave their TXIDs to a difference that holds all they did, even where nothing was written since', async (t) => {
     const setup = await setUp(t);
