@@ -17,7 +17,7 @@ const compiled = join(staged, 'compiled');
 const joined = join(staged, 'joined');
 
 /** What is started from outside: by the launcher, by an import of the package, as a thread. */
-const ENTRIES = ['cli/main', 'index', 'capture/capture-worker', 'ltx/encode-worker'];
+const ENTRIES = ['cli/main', 'index', 'capture/capture-worker', 'capture/checkpoint-worker', 'ltx/encode-worker'];
 
 /** What the compiler leaves as it is: `.ts` in declarations, and in the URLs that worker threads start from. */
 const OWN_MODULE = /(?<=(?:from |import\(|import |new URL\()(['"])\.{1,2}\/[^'"\n]*)\.ts(?=\1)/g;

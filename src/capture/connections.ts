@@ -2,11 +2,19 @@ import { fdatasyncSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import { pause } from '../base/async.ts';
-import { closeForCapture, identify, identifyOpen, openForCapture, sameFile } from '../base/database-files.ts';
+import {
+  closeForCapture,
+  type FileIdentity,
+  identify,
+  identifyOpen,
+  openForCapture,
+  sameFile,
+} from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import { requireSqlite } from '../sqlite/engine.ts';
 import { SMALL_CACHE } from '../sqlite/small-cache.ts';
 import { isBusy, isMoved, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
+import { type CheckpointResult, type CheckpointWork, checkpointElsewhere } from './checkpoint-elsewhere.ts';
 import { Replaced } from './interruptions.ts';
 
 /** The disk fails, or is full. */
@@ -34,13 +42,6 @@ function syncFailure(fd: number): string | undefined {
 }
 
 export type CheckpointMode = 'PASSIVE' | 'RESTART' | 'TRUNCATE';
-
-export interface CheckpointResult {
-  /** It is not complete: another connection stood in the way, or the disk did. */
-  readonly busy: boolean;
-  /** Why the disk did not take it. */
-  readonly failure?: string;
-}
 
 /** One SQLite connection of a capture. None of them ever writes to the database. */
 export class Connection {
@@ -180,25 +181,17 @@ export class DatabaseHandles {
     return result;
   }
 
-  /** By its name, which may be another file's by now. Throws Replaced. */
-  #connect(readOnly: boolean): Connection {
-    this.#checkName();
-    const connection = new Connection(this.#path, readOnly);
-    try {
-      connection.run(READ);
-      this.#checkName();
-      return connection;
-    } catch (error) {
-      connection.close();
-      throw error;
-    }
+  /** Makes a PASSIVE one in another thread, and syncs the database. Nothing may be closed before it is done. */
+  async checkpointElsewhere(): Promise<CheckpointResult> {
+    this.#checkpointer ??= this.#connect(false); // see #sync
+    const identity = identifyOpen(this.databaseFd);
+    const result = await checkpointElsewhere({ path: this.#path, identity, databaseFd: this.databaseFd });
+    if (!result.busy) this.#checkpoints++;
+    return result;
   }
 
-  /** A barrier on another database would hold nobody up: no connection is taken that may not be to the same one. */
-  #checkName(): void {
-    const named = identify(this.#path);
-    if (sameFile(named, identifyOpen(this.databaseFd))) return;
-    throw new Replaced(named ? 'the database was replaced by another file' : 'the database was removed');
+  #connect(readOnly: boolean): Connection {
+    return connectTo(this.#path, identifyOpen(this.databaseFd), readOnly);
   }
 
   /** What checkpoints wrote to the database file is on the disk then. Returns why the disk did not take it; undefined when it did. */
@@ -245,6 +238,44 @@ export class DatabaseHandles {
   close(): void {
     const descriptors = [this.walFd, this.walIndexFd, this.databaseFd];
     allOf([() => this.rest(), () => this.reader.endAndClose(), ...descriptors.map((fd) => () => closeForCapture(fd))]);
+  }
+}
+
+/**
+ * By its name, which may be another file's by now: a barrier on that would hold nobody up, so no connection is taken that may not
+ * be to the same one. Throws Replaced.
+ */
+function connectTo(path: string, identity: FileIdentity, readOnly: boolean): Connection {
+  const check = (): void => {
+    const named = identify(path);
+    if (sameFile(named, identity)) return;
+    throw new Replaced(named ? 'the database was replaced by another file' : 'the database was removed');
+  };
+  check();
+  const connection = new Connection(path, readOnly);
+  try {
+    connection.run(READ);
+    check();
+    return connection;
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+/** One PASSIVE checkpoint with a connection of its own; what it wrote is on the disk then. */
+export function checkpointOnce({ path, identity, databaseFd }: CheckpointWork): CheckpointResult {
+  let connection: Connection | undefined;
+  try {
+    connection = connectTo(path, identity, false);
+    const result = connection.checkpoint('PASSIVE');
+    const failure = result.failure ?? syncFailure(databaseFd);
+    return failure === undefined ? result : { busy: true, failure };
+  } catch (error) {
+    if (isBusy(error) || error instanceof Replaced) return { busy: true };
+    throw error;
+  } finally {
+    connection?.close();
   }
 }
 

@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Backoff } from '../base/async.ts';
 import { claimDatabase, type FileIdentity, identify, releaseDatabase } from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
@@ -40,6 +41,10 @@ const LEAVE_TRIES = 3;
 const LEAVE_PAUSE_MS = 20;
 /** What may be kept in scratch files while all pages are read; past that the read stands still. */
 const MOST_BESIDE_BYTES = 256 * 1024 * 1024;
+/** More than this is copied from the WAL in slices of this size. */
+const SLICE_BYTES = 8 * 1024 * 1024;
+/** More than this is brought into the database file by another thread. */
+const BACKLOG_BYTES = 64 * 1024 * 1024;
 /** Longest wait for the lock that switches a database to WAL mode; it is tried again. */
 const SWITCH_PATIENCE_MS = 50;
 
@@ -351,9 +356,14 @@ export class DatabaseCapture {
     this.#checkStillThere(follower);
     if (!(await this.#resumeIfSuspended(follower))) return;
     try {
+      await this.#captureMuch(follower);
       if (follower.isMoveDue(follower.head())) follower.move();
       this.#schedule.note(follower.framesTaken);
       this.#cutIfDue(follower);
+      if (this.#isCheckpointDue(follower) && follower.backlogBytes > BACKLOG_BYTES) {
+        await follower.checkpointElsewhere();
+        await this.#captureMuch(follower);
+      }
       this.#checkpointIfDue(follower);
       this.#walWatch.look(follower);
       if (follower.rests && follower.pending.count === 0) this.#maker.notePlace(follower);
@@ -366,6 +376,20 @@ export class DatabaseCapture {
       for (const waiter of this.#waiters.splice(0, asked)) waiter.resolve(this.#maker.position?.txid);
     }
     this.#room.check(follower);
+  }
+
+  /** What a huge transaction wrote is copied, and stored, in slices: other databases of this thread get their turns in between. */
+  async #captureMuch(follower: WalFollower): Promise<void> {
+    const head = follower.head();
+    if (follower.uncopied(head) * follower.pageSize <= SLICE_BYTES) return;
+    using wal = follower.openWal();
+    for (;;) {
+      const what = follower.captureSome(head.mxFrame, SLICE_BYTES);
+      if (what === 'all') break;
+      if (what === 'file') await this.#maker.incrementInTurns(follower, wal);
+      else await nextTurn();
+    }
+    follower.move();
   }
 
   #checkStillThere(follower: WalFollower): void {
@@ -428,8 +452,12 @@ export class DatabaseCapture {
     this.#maker.increment(follower, wal);
   }
 
+  #isCheckpointDue(follower: WalFollower): boolean {
+    return !follower.rests && this.#schedule.isDue(follower.cursor.frames);
+  }
+
   #checkpointIfDue(follower: WalFollower): void {
-    if (follower.rests || !this.#schedule.isDue(follower.cursor.frames)) return;
+    if (!this.#isCheckpointDue(follower)) return;
     const outcome = follower.handOver();
     this.#schedule.tried(outcome);
     this.#walWatch.tried(outcome, follower);
@@ -517,6 +545,7 @@ export class DatabaseCapture {
       const follower = await this.#attachForTheLast();
       if (!(await this.#resumeIfSuspended(follower))) throw this.#suspension;
       try {
+        await this.#captureMuch(follower);
         follower.capture();
         this.#cut(follower);
         this.#checkNotOverwritten(follower);

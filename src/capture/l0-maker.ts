@@ -222,11 +222,22 @@ export class L0Maker {
 
   /** Makes one file of everything that is pending, at the commit where the follower stands. */
   increment(follower: WalFollower, wal: WalReader): void {
+    const steps = this.#increment(follower, wal);
+    while (!steps.next().done);
+  }
+
+  /** The same for a large one: other work of the thread gets its turn now and then. */
+  async incrementInTurns(follower: WalFollower, wal: WalReader): Promise<void> {
+    for (const wait of this.#increment(follower, wal)) await wait();
+  }
+
+  *#increment(follower: WalFollower, wal: WalReader): Steps {
+    assert(follower.standsAtCommit, 'a file ends at a commit');
     const { commit, pending } = follower;
     const grown = this.#grown(follower);
     const count = pending.count + grown.size;
     if (count > MOST_CHANGES) {
-      this.#largeIncrement(follower, wal, grown, count);
+      yield* this.#largeIncrement(follower, wal, grown, count);
       return;
     }
     const pgnos = new Uint32Array(count);
@@ -237,7 +248,7 @@ export class L0Maker {
       hashes.set(pages.hashes.subarray(0, pages.count), noted);
       noted += pages.count;
     });
-    addPending(writer, follower, wal, grown);
+    yield* addPending(writer, follower, wal, grown);
     const changes = (): HashChanges => ({ pgnos: pgnos.subarray(0, noted), hashes: hashes.subarray(0, noted) });
     const file = writer.finish(() => this.#hashes.checksumAfter(commit, changes()));
     this.#hashes.apply(commit, changes());
@@ -245,14 +256,14 @@ export class L0Maker {
   }
 
   /** The same for a transaction that changed much of a large database: what it changed is noted in a second table. */
-  #largeIncrement(follower: WalFollower, wal: WalReader, grown: ReadonlySet<number>, count: number): void {
+  *#largeIncrement(follower: WalFollower, wal: WalReader, grown: ReadonlySet<number>, count: number): Steps {
     const next = this.#hashes.copy();
     try {
       next.resize(follower.commit);
       using writer = this.#newFile('increment', follower, follower.pendingRange(), count, (pages) => {
         for (let i = 0; i < pages.count; i++) next.set(pages.pgnos[i] ?? 0, pages.hashes[i] ?? 0n);
       });
-      addPending(writer, follower, wal, grown);
+      yield* addPending(writer, follower, wal, grown);
       this.#announceWith(
         next,
         writer.finish(() => next.databaseChecksum),
@@ -478,8 +489,11 @@ function noteHashes(table: PageHashes, pages: EncodedPages): void {
   else for (let i = 0; i < count; i++) table.set(pgnos[i] ?? 0, hashes[i] ?? 0n);
 }
 
+/** Long work, of which each step ends with what it is good to wait for. */
+type Steps = Generator<() => Promise<unknown>, void>;
+
 /** Adds all pending pages to a file, from memory or their frame, and those of `grown` as the database has them. */
-function addPending(writer: L0Writer, follower: WalFollower, wal: WalReader, grown: ReadonlySet<number>): void {
+function* addPending(writer: L0Writer, follower: WalFollower, wal: WalReader, grown: ReadonlySet<number>): Steps {
   const { pending, commit, pageSize } = follower;
   using rest = grown.size > 0 ? follower.unwrittenPages(grown, wal) : undefined;
   const written = pending.pgnos(commit);
@@ -487,9 +501,15 @@ function addPending(writer: L0Writer, follower: WalFollower, wal: WalReader, gro
   const capacity = batchCapacity(pageSize);
   let batch = writer.batch();
   let count = 0;
+  let sinceTurn = 0;
   for (const pgno of pgnos) {
     if (count === capacity) {
       writer.add(count);
+      sinceTurn += count * pageSize;
+      if (sinceTurn >= TURN_BYTES) {
+        sinceTurn = 0;
+        yield nextTurn;
+      }
       batch = writer.batch();
       count = 0;
     }
@@ -501,6 +521,7 @@ function addPending(writer: L0Writer, follower: WalFollower, wal: WalReader, gro
     batch.pgnos[count++] = pgno;
   }
   if (count > 0) writer.add(count);
+  yield () => writer.flushed();
 }
 
 /** The page hashes of the local state, which must be at `position`. */

@@ -130,6 +130,18 @@ export class L0Writer {
     });
   }
 
+  /** What was added is on the disk then, so that {@link finish} has little left to wait for. Of errors it hears by itself. */
+  flushed(): Promise<void> {
+    while (this.#writeNext());
+    const fd = fs.openSync(this.#staged, 'r');
+    return new Promise((resolve) => {
+      fs.fdatasync(fd, () => {
+        fs.closeSync(fd);
+        resolve();
+      });
+    });
+  }
+
   /** Ends the file. `databaseChecksum` is asked for once every page has been told of. */
   finish(databaseChecksum: () => Checksum): SpooledFile {
     const { kind, txid, pageSize, commit, wal } = this.#fields;

@@ -70,6 +70,8 @@ export class WalFollower {
   #pendingBytes = 0;
   #cursor: WalCursor = { salts: new Uint8Array(8), frames: 0, sums: undefined };
   #commit = 0;
+  /** The cursor is in the middle of a transaction, which is committed. */
+  #isInside = false;
   #fewestPages = 0;
   #stands = false;
   #cutFrame = 0;
@@ -114,6 +116,11 @@ export class WalFollower {
   /** Everything up to here is stored or pending. */
   get cursor(): WalCursor {
     return this.#cursor;
+  }
+
+  /** False in the middle of a transaction, see {@link captureSome}. */
+  get standsAtCommit(): boolean {
+    return !this.#isInside;
   }
 
   /** Pages in the database at the cursor. */
@@ -268,6 +275,7 @@ export class WalFollower {
     this.pending.clear();
     this.#pendingBytes = 0;
     this.#noteRestartable(false);
+    this.#isInside = false;
     this.#stands = false;
     this.#handles.endReads();
   }
@@ -504,24 +512,46 @@ export class WalFollower {
    * what the WAL-index said: the cursor stands at its end.
    */
   capture(): WalIndexHead {
-    const head = this.head();
-    this.#followGeneration(head);
-    if (head.mxFrame < this.#cursor.frames) throw new Discontinuity('the WAL became shorter');
+    const head = this.#nextHead();
     if (head.mxFrame === this.#cursor.frames) return head;
     using wal = this.openWal();
     const changed = new Set<number>();
     while (this.#cursor.frames < head.mxFrame) {
-      const next = wal.read(this.#cursor, head.mxFrame);
-      if (typeof next === 'string')
-        throw new Discontinuity(`the WAL does not carry on after frame ${this.#cursor.frames}`);
+      const next = this.#read(wal, head.mxFrame);
       if (this.#beside) for (let i = 0; i < wal.count; i++) changed.add(wal.pgno(i));
-      this.#take(wal, next);
+      if (this.#take(wal, next)) this.#listener.cut(wal);
     }
     // Still under the old read: once it ends, they can be overwritten in the database file, and others in the WAL.
     this.#beside?.keep(changed);
     // Pages that are only known by their frame must be stored before the reader lets the WAL go.
     if (this.pending.holdsFrames) this.#listener.cut(wal);
     return head;
+  }
+
+  /**
+   * Copies committed frames up to frame count `until`, but not many more than `bytes` of them: one transaction can be larger than that. Then
+   * the follower stands in the middle of it. `file`: everything pending must be stored before it goes on.
+   */
+  captureSome(until: number, bytes: number): 'some' | 'file' | 'all' {
+    this.#nextHead();
+    using wal = this.openWal();
+    const most = Math.min(until, this.#cursor.frames + Math.ceil(bytes / frameSize(this.pageSize)));
+    while (this.#cursor.frames < most) if (this.#take(wal, this.#read(wal, most))) return 'file';
+    if (most < until) return 'some';
+    return this.pending.holdsFrames ? 'file' : 'all';
+  }
+
+  #nextHead(): WalIndexHead {
+    const head = this.head();
+    this.#followGeneration(head);
+    if (head.mxFrame < this.#cursor.frames) throw new Discontinuity('the WAL became shorter');
+    return head;
+  }
+
+  #read(wal: WalReader, until: number): WalCursor {
+    const next = wal.read(this.#cursor, until);
+    if (typeof next !== 'string') return next;
+    throw new Discontinuity(`the WAL does not carry on after frame ${this.#cursor.frames}`);
   }
 
   /** After a restart of the WAL its salts differ. Nothing was missed only if the reader stood where it could not be. */
@@ -533,14 +563,16 @@ export class WalFollower {
     this.#syncedFrame = 0;
   }
 
-  #take(wal: WalReader, next: WalCursor): void {
+  /** Takes what was read, up to a commit at which everything pending must be stored: true then. */
+  #take(wal: WalReader, next: WalCursor): boolean {
     const { maxPendingBytes } = this.#settings;
     this.#noteRestartable(false);
-    this.#framesTaken += wal.count;
     for (let i = 0; i < wal.count; i++) {
       this.pending.put(wal, i);
+      this.#framesTaken++;
       this.#pendingBytes += frameSize(this.pageSize);
       const commit = wal.commit(i);
+      this.#isInside = commit === 0;
       if (commit === 0) continue;
       // Pages beyond it that come back later must be stored anew, not found as they were, here or in an older file.
       if (commit < this.#commit) this.pending.dropBeyond(commit);
@@ -549,10 +581,11 @@ export class WalFollower {
       if (maxPendingBytes === 0 || this.#pendingBytes < maxPendingBytes || this.#beside) continue;
       this.pending.copy(wal);
       this.#cursor = { salts: next.salts, frames: wal.first + i + 1, sums: wal.sums(i) };
-      this.#listener.cut(wal);
+      return true;
     }
     this.pending.copy(wal);
     this.#cursor = next;
+    return false;
   }
 
   /** Has a file made now if less than so many bytes could still be copied without one. */
@@ -568,6 +601,17 @@ export class WalFollower {
   /** Hands the whole WAL to the database file, see {@link Handover.run}. */
   handOver(): HandoverOutcome {
     return this.#handover.run();
+  }
+
+  /** Bytes of the WAL that a checkpoint has to bring into the database file, as far as the standing read lets it. */
+  get backlogBytes(): number {
+    const { mxFrame, backfilled } = this.head();
+    return Math.max(0, Math.min(mxFrame, this.#cursor.frames) - backfilled) * frameSize(this.pageSize);
+  }
+
+  /** Has a checkpoint made by another thread: this one goes on with other databases. */
+  async checkpointElsewhere(): Promise<void> {
+    this.#syncFailure = (await this.#handles.checkpointElsewhere()).failure;
   }
 
   /** Bytes of the WAL file. */

@@ -231,11 +231,13 @@ export class Machine {
       });
     }
     // Other threads would take real time, and what happens would not follow from the seed alone.
-    this.#replace('fsync', () => (...args) => {
-      const [fd, done] = args as unknown as [number, (error?: unknown) => void];
-      fs.fsyncSync(fd);
-      queueMicrotask(done);
-    });
+    for (const name of ['fsync', 'fdatasync'] as const) {
+      this.#replace(name, () => (...args) => {
+        const [fd, done] = args as unknown as [number, (error?: unknown) => void];
+        fs[`${name}Sync`](fd);
+        queueMicrotask(done);
+      });
+    }
     this.#replace('statfsSync', (original) => (...args) => {
       this.#step();
       return { ...(original(...args) as object), bsize: 1, bavail: Math.floor(this.#random() * FREE_BYTES[this.room]) };

@@ -211,6 +211,21 @@ const SMALL_LIMITS: readonly Mutation[] = [
   { file: 'src/capture/disk-share.ts', edits: [['LITTLE_BYTES = 1024 * 1024;', 'LITTLE_BYTES = 2 * 1024;']] },
   { file: 'src/capture/file-proof.ts', edits: [['SAMPLED_PAGES = 256;', 'SAMPLED_PAGES = 4;']] },
   { file: 'src/capture/l0-maker.ts', edits: [['TURN_BYTES = 8 * 1024 * 1024;', 'TURN_BYTES = 16 * 1024;']] },
+  {
+    file: 'src/capture/database-capture.ts',
+    edits: [
+      ['SLICE_BYTES = 8 * 1024 * 1024;', 'SLICE_BYTES = 4 * 1024;'],
+      ['BACKLOG_BYTES = 64 * 1024 * 1024;', 'BACKLOG_BYTES = 32 * 1024;'],
+    ],
+  },
+  {
+    // In the same thread: what happens follows from the seed alone.
+    file: 'src/capture/checkpoint-elsewhere.ts',
+    edits: [
+      ['import { Worker } from', "import { checkpointOnce } from './connections.ts';\nimport { Worker } from"],
+      ['  const worker = new Worker(', '  if (work) return checkpointOnce(work);\n  const worker = new Worker('],
+    ],
+  },
   { file: 'src/ltx/page-batch.ts', edits: [['BATCH_BYTES = 1024 * 1024;', 'BATCH_BYTES = 8 * 1024;']] },
   { file: 'src/capture/pending-pages.ts', edits: [['PENDING_BYTES = 8 * 1024 * 1024;', 'PENDING_BYTES = 64 * 1024;']] },
   {

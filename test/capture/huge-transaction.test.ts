@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DatabaseHandles } from '../../src/capture/connections.ts';
+import { L0Writer } from '../../src/capture/l0-writer.ts';
+import { WalReader } from '../../src/capture/wal-reader.ts';
+import { assertEqual, CaptureHarness, setUp } from '../support/capture.ts';
+
+const MIB = 1024 * 1024;
+/** Of each, in one go: a slice, and what is on its way beside it. */
+const MOST_BYTES = 12 * MIB;
+
+test('a huge transaction is copied and stored in slices, and its checkpoint made elsewhere: other databases of the thread get their turns', async (t) => {
+  const setup = await setUp(t);
+  const harness = new CaptureHarness(t, setup.path);
+  await harness.capture.sync();
+
+  // Bytes read from the WAL, and put into files, since the thread last had a turn for others.
+  const inOneGo = { read: 0, added: 0 };
+  const most = { read: 0, added: 0 };
+  const { read } = WalReader.prototype;
+  t.mock.method(WalReader.prototype, 'read', function (this: WalReader, ...args: Parameters<typeof read>) {
+    const next = read.apply(this, args);
+    inOneGo.read += this.count * 4096;
+    most.read = Math.max(most.read, inOneGo.read);
+    return next;
+  });
+  const { add } = L0Writer.prototype;
+  t.mock.method(L0Writer.prototype, 'add', function (this: L0Writer, count: number) {
+    inOneGo.added += count * 4096;
+    most.added = Math.max(most.added, inOneGo.added);
+    add.call(this, count);
+  });
+  const elsewhere = t.mock.method(DatabaseHandles.prototype, 'checkpointElsewhere');
+  let isOver = false;
+  const turn = (): void => {
+    inOneGo.read = 0;
+    inOneGo.added = 0;
+    if (!isOver) setImmediate(turn);
+  };
+  turn();
+
+  await setup.app.run('INSERT INTO t(v) VALUES (randomblob(90000000)), (randomblob(90000000))');
+  await harness.capture.sync();
+  isOver = true;
+  assert.ok(most.read > 0 && most.read <= MOST_BYTES, `${most.read} bytes read`);
+  assert.ok(most.added > 0 && most.added <= MOST_BYTES, `${most.added} bytes added`);
+  assert.ok(elsewhere.mock.callCount() > 0);
+  assert.deepEqual(harness.kinds, ['image', 'increment']);
+  await harness.stop();
+  await assertEqual(setup, harness);
+});
