@@ -29,7 +29,7 @@ const USAGE = `npm run bench [-- FLAGS]
   --only NAMES   some of: ${SECTIONS.map(({ name }) => name).join(', ')}
   --json FILE    where the results go (default bench/results.json; with --quick or --only nowhere)
 
-Litestream is looked for in RIVULET_TEST_LITESTREAM, in .tools and on PATH.
+The exit status is 2 where a goal was missed. Litestream is looked for in RIVULET_TEST_LITESTREAM, in .tools and on PATH.
 `;
 
 interface Flags {
@@ -39,7 +39,7 @@ interface Flags {
   readonly json: string | undefined;
 }
 
-/** Runs the benchmark; returns the exit status: 0 when it came to its end, whatever the figures. */
+/** Runs the benchmark; returns the exit status: 2 when it came to its end and missed a goal. */
 export async function bench(argv: readonly string[]): Promise<number> {
   let flags: Flags | undefined;
   try {
@@ -57,8 +57,7 @@ export async function bench(argv: readonly string[]): Promise<number> {
   const clear = (): void => rmSync(work, { recursive: true, force: true });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
   process.once('exit', clear);
-  await runSections(flags, work);
-  return 0;
+  return (await runSections(flags, work)) ? 0 : 2;
 }
 
 function readFlags(argv: readonly string[]): Flags | undefined {
@@ -86,7 +85,8 @@ function sectionOf(name: string): Section {
   return section;
 }
 
-async function runSections({ quick, runs, sections, json }: Flags, work: string): Promise<void> {
+/** Whether every goal was met. */
+async function runSections({ quick, runs, sections, json }: Flags, work: string): Promise<boolean> {
   const databaseMib = quick ? 64 : 512;
   const bucketMib = 128;
   const gateway = sections.some(({ name }) => name.startsWith('s3-re')) && RGW.path ? await startRgw() : undefined;
@@ -124,7 +124,9 @@ async function runSections({ quick, runs, sections, json }: Flags, work: string)
   await gateway?.stop();
   const goals = goalsOf(results);
   printGoals(goals, setting);
-  if (json === undefined) return;
-  writeFileSync(json, formatJson({ ...describeMachine(setting), results, goals }));
-  process.stdout.write(`\nwritten to ${json}\n`);
+  if (json !== undefined) {
+    writeFileSync(json, formatJson({ ...describeMachine(setting), results, goals }));
+    process.stdout.write(`\nwritten to ${json}\n`);
+  }
+  return Object.values(goals).every(({ met }) => met);
 }

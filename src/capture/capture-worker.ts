@@ -5,9 +5,8 @@ import { assert } from '../base/errors.ts';
 import type { LogFields, Logger, LogLevel } from '../base/log.ts';
 import { endSpareThread, startSpareThread } from '../ltx/encode-pool.ts';
 import { Caretaker } from './caretaker.ts';
-import { DatabaseCapture } from './database-capture.ts';
+import { DatabaseCapture, type SharedThread } from './database-capture.ts';
 import { asDatabaseError } from './database-error.ts';
-import type { Disks } from './disk-share.ts';
 import { CaptureGauges } from './gauges.ts';
 import { type Report, type Request, sendError, sendState } from './messages.ts';
 import type { CaptureListener } from './options.ts';
@@ -22,7 +21,7 @@ if (expectsImage && availableParallelism() > 1) startSpareThread();
 
 const captures = new Map<number, DatabaseCapture>();
 const caretakers = new Map<number, Caretaker>();
-const disks: Disks = new Map();
+const thread: SharedThread = { disks: new Map(), hasOthers: () => captures.size > 1 };
 const report = (message: Report): void => port.postMessage(message);
 
 function loggerOf(id: number, base: LogFields = {}): Logger {
@@ -51,7 +50,7 @@ function open(request: Extract<Request, { kind: 'open' }>): void {
   const listener = listenerOf(id);
   let capture: DatabaseCapture;
   try {
-    capture = new DatabaseCapture(settings, start, listener, loggerOf(id), new CaptureGauges(request.gauges), disks);
+    capture = new DatabaseCapture(settings, start, listener, loggerOf(id), new CaptureGauges(request.gauges), thread);
   } catch (cause) {
     const error = asDatabaseError(cause, settings);
     listener.state({ kind: 'failed', error });

@@ -41,12 +41,20 @@ const LEAVE_TRIES = 3;
 const LEAVE_PAUSE_MS = 20;
 /** What may be kept in scratch files while all pages are read; past that the read stands still. */
 const MOST_BESIDE_BYTES = 256 * 1024 * 1024;
-/** More than this is copied from the WAL in slices of this size. */
+/** More than this is copied from the WAL in slices of this size, up to where it ends then; so many times, as writers can be faster. */
 const SLICE_BYTES = 8 * 1024 * 1024;
+const SLICED_ROUNDS = 4;
 /** More than this is brought into the database file by another thread. */
 const BACKLOG_BYTES = 64 * 1024 * 1024;
 /** Longest wait for the lock that switches a database to WAL mode; it is tried again. */
 const SWITCH_PATIENCE_MS = 50;
+
+/** What all captures of a thread have in common. */
+export interface SharedThread {
+  readonly disks: Disks;
+  /** Other databases wait for their turns. */
+  hasOthers(): boolean;
+}
 
 /** Somebody waits for everything up to now to be in the spool. */
 interface Waiter {
@@ -67,6 +75,7 @@ export class DatabaseCapture {
   readonly #share: DiskShare;
   readonly #room: Room;
   readonly #gauges: CaptureGauges;
+  readonly #thread: SharedThread;
   readonly #walWatch: WalWatch;
   readonly #keeper: WalKeeper;
   readonly #schedule: HandoverSchedule;
@@ -87,16 +96,17 @@ export class DatabaseCapture {
     listener: CaptureListener,
     log: Logger,
     gauges = new CaptureGauges(),
-    disks: Disks = new Map(),
+    thread: SharedThread = { disks: new Map(), hasOthers: () => true },
   ) {
     this.#gauges = gauges;
+    this.#thread = thread;
     this.#settings = settings;
     this.#listener = listener;
     this.#log = log;
     this.#schedule = new HandoverSchedule(settings);
     this.#lookout = new Lookout(settings, this.#schedule, log);
     this.#walWatch = new WalWatch(log, gauges, settings.minCheckpointPages);
-    this.#share = new DiskShare(disks, settings.metaPath, () => this.#listener.starved());
+    this.#share = new DiskShare(thread.disks, settings.metaPath, () => this.#listener.starved());
     this.#maker = new L0Maker(settings, start, listener, log, this.#share);
     this.#keeper = new WalKeeper(settings, this.#walWatch);
     this.#room = new Room(settings, this.#maker, this.#share, this.#keeper, listener, log);
@@ -360,10 +370,7 @@ export class DatabaseCapture {
       if (follower.isMoveDue(follower.head())) follower.move();
       this.#schedule.note(follower.framesTaken);
       this.#cutIfDue(follower);
-      if (this.#isCheckpointDue(follower) && follower.backlogBytes > BACKLOG_BYTES) {
-        await follower.checkpointElsewhere();
-        await this.#captureMuch(follower);
-      }
+      await this.#checkpointMuch(follower);
       this.#checkpointIfDue(follower);
       this.#walWatch.look(follower);
       if (follower.rests && follower.pending.count === 0) this.#maker.notePlace(follower);
@@ -380,16 +387,27 @@ export class DatabaseCapture {
 
   /** What a huge transaction wrote is copied, and stored, in slices: other databases of this thread get their turns in between. */
   async #captureMuch(follower: WalFollower): Promise<void> {
-    const head = follower.head();
-    if (follower.uncopied(head) * follower.pageSize <= SLICE_BYTES) return;
+    const isMuch = (head: WalIndexHead): boolean => follower.uncopied(head) * follower.pageSize > SLICE_BYTES;
+    let head = follower.head();
+    if (!isMuch(head)) return;
     using wal = follower.openWal();
-    for (;;) {
-      const what = follower.captureSome(head.mxFrame, SLICE_BYTES);
-      if (what === 'all') break;
-      if (what === 'file') await this.#maker.incrementInTurns(follower, wal);
-      else await nextTurn();
+    // What comes in meanwhile can be much again.
+    for (let rounds = SLICED_ROUNDS; rounds > 0 && isMuch(head); rounds--) {
+      for (let what = 'some'; what !== 'all'; ) {
+        what = follower.captureSome(head.mxFrame, SLICE_BYTES);
+        if (what === 'file') await this.#maker.incrementInTurns(follower, wal);
+        else await nextTurn();
+      }
+      head = follower.head();
     }
     follower.move();
+  }
+
+  /** A checkpoint is one call of SQLite: where it will take long, others do not wait for it. */
+  async #checkpointMuch(follower: WalFollower): Promise<void> {
+    if (!this.#thread.hasOthers() || !this.#isCheckpointDue(follower) || follower.backlogBytes <= BACKLOG_BYTES) return;
+    await follower.checkpointElsewhere();
+    await this.#captureMuch(follower);
   }
 
   #checkStillThere(follower: WalFollower): void {

@@ -159,7 +159,14 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'makes no checkpoints while there is no room': {
     file: 'src/capture/room.ts',
-    edits: [['    follower.clearWal(truncates);\n', '']],
+    edits: [['      if (follower) this.#keeper.look(follower);\n', '']],
+  },
+  'ends a file in the middle of a transaction': {
+    file: FOLLOWER,
+    edits: [
+      ["    if (most < until) return 'some';\n", "    if (most < until) return 'file';\n"],
+      ['    return !this.#isInside;\n', '    return true;\n'],
+    ],
   },
   'lets go of a database when there is no room at the start': {
     file: 'src/capture/database-capture.ts',
