@@ -1,6 +1,5 @@
 import { Worker } from 'node:worker_threads';
 import type { FileIdentity } from '../base/database-files.ts';
-import { messageOf } from '../base/errors.ts';
 
 export interface CheckpointResult {
   /** It is not complete: another connection stood in the way, or the disk did. */
@@ -12,16 +11,22 @@ export interface CheckpointResult {
 export interface CheckpointWork {
   readonly path: string;
   readonly identity: FileIdentity;
-  /** A descriptor of the database, which stays open until the work is done. */
+  /** Descriptors of the database and of its WAL, which stay open until the work is done. */
   readonly databaseFd: number;
+  readonly walFd: number;
 }
 
 /** Makes one checkpoint in a thread of its own, which ends with it: it is one call of SQLite, and takes as long as the disk does. */
 export async function checkpointElsewhere(work: CheckpointWork): Promise<CheckpointResult> {
-  const worker = new Worker(new URL('./checkpoint-worker.ts', import.meta.url), { workerData: work });
   return new Promise((resolve) => {
-    worker.once('message', (result: CheckpointResult) => resolve(result));
-    worker.once('error', (error: unknown) => resolve({ busy: true, failure: messageOf(error) }));
-    worker.once('exit', () => resolve({ busy: true })); // after its message that counts for nothing
+    const unmade = (): void => resolve({ busy: true }); // after its message that counts for nothing
+    try {
+      const worker = new Worker(new URL('./checkpoint-worker.ts', import.meta.url), { workerData: work });
+      worker.once('message', (result: CheckpointResult) => resolve(result));
+      worker.once('error', unmade);
+      worker.once('exit', unmade);
+    } catch {
+      unmade(); // the system gives no more threads: this one has to do it
+    }
   });
 }

@@ -185,7 +185,8 @@ export class DatabaseHandles {
   async checkpointElsewhere(): Promise<CheckpointResult> {
     this.#checkpointer ??= this.#connect(false); // see #sync
     const identity = identifyOpen(this.databaseFd);
-    const result = await checkpointElsewhere({ path: this.#path, identity, databaseFd: this.databaseFd });
+    const { databaseFd, walFd } = this;
+    const result = await checkpointElsewhere({ path: this.#path, identity, databaseFd, walFd });
     if (!result.busy) this.#checkpoints++;
     return result;
   }
@@ -264,10 +265,13 @@ function connectTo(path: string, identity: FileIdentity, readOnly: boolean): Con
 }
 
 /** One PASSIVE checkpoint with a connection of its own; what it wrote is on the disk then. */
-export function checkpointOnce({ path, identity, databaseFd }: CheckpointWork): CheckpointResult {
+export function checkpointOnce({ path, identity, databaseFd, walFd }: CheckpointWork): CheckpointResult {
   let connection: Connection | undefined;
   try {
     connection = connectTo(path, identity, false);
+    // What it opened just now does not hear of errors that others were told of.
+    const lost = syncFailure(walFd);
+    if (lost !== undefined) return { busy: true, failure: lost };
     const result = connection.checkpoint('PASSIVE');
     const failure = result.failure ?? syncFailure(databaseFd);
     return failure === undefined ? result : { busy: true, failure };

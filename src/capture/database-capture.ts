@@ -366,8 +366,8 @@ export class DatabaseCapture {
     this.#checkStillThere(follower);
     if (!(await this.#resumeIfSuspended(follower))) return;
     try {
-      await this.#captureMuch(follower);
-      if (follower.isMoveDue(follower.head())) follower.move();
+      const hadMuch = await this.#captureMuch(follower);
+      if (hadMuch || follower.isMoveDue(follower.head())) follower.move();
       this.#schedule.note(follower.framesTaken);
       this.#cutIfDue(follower);
       await this.#checkpointMuch(follower);
@@ -385,11 +385,11 @@ export class DatabaseCapture {
     this.#room.check(follower);
   }
 
-  /** What a huge transaction wrote is copied, and stored, in slices: other databases of this thread get their turns in between. */
-  async #captureMuch(follower: WalFollower): Promise<void> {
+  /** What a huge transaction wrote is copied, and stored, in slices: other databases of this thread get their turns in between. False: it was not much. */
+  async #captureMuch(follower: WalFollower): Promise<boolean> {
     const isMuch = (head: WalIndexHead): boolean => follower.uncopied(head) * follower.pageSize > SLICE_BYTES;
     let head = follower.head();
-    if (!isMuch(head)) return;
+    if (!isMuch(head)) return false;
     using wal = follower.openWal();
     // What comes in meanwhile can be much again.
     for (let rounds = SLICED_ROUNDS; rounds > 0 && isMuch(head); rounds--) {
@@ -400,14 +400,16 @@ export class DatabaseCapture {
       }
       head = follower.head();
     }
-    follower.move();
+    return true;
   }
 
   /** A checkpoint is one call of SQLite: where it will take long, others do not wait for it. */
   async #checkpointMuch(follower: WalFollower): Promise<void> {
     if (!this.#thread.hasOthers() || !this.#isCheckpointDue(follower) || follower.backlogBytes <= BACKLOG_BYTES) return;
+    // Where the disk failed, whoever opens its files anew does not hear of that.
+    if (follower.checkpointFailure !== undefined) return;
     await follower.checkpointElsewhere();
-    await this.#captureMuch(follower);
+    if (await this.#captureMuch(follower)) follower.move();
   }
 
   #checkStillThere(follower: WalFollower): void {

@@ -190,7 +190,9 @@ export class Handover {
     checkpointer.patience(CLEARING_PATIENCE_MS);
     const since = performance.now();
     try {
-      return this.#handles.checkpoint(truncates ? 'TRUNCATE' : 'RESTART').busy ? 'busy' : 'done'; // with the write lock
+      const { busy, failure } = this.#handles.checkpoint(truncates ? 'TRUNCATE' : 'RESTART'); // with the write lock
+      this.#failure = failure;
+      return busy ? 'busy' : 'done';
     } finally {
       this.#gauges.addBarrier(performance.now() - since);
       checkpointer.patience(0);

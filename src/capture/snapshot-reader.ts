@@ -41,6 +41,8 @@ export class SnapshotReader {
     this.#wal = wal;
     this.#pageSize = pageSize;
     this.#frames = frames;
+    // Of a database that was larger before: nobody reads them.
+    for (const pgno of frames.pgnos(Number.POSITIVE_INFINITY, pageCount + 1)) frames.delete(pgno);
   }
 
   /** Bytes of what is kept. */

@@ -611,7 +611,8 @@ export class WalFollower {
 
   /** Has a checkpoint made by another thread: this one goes on with other databases. */
   async checkpointElsewhere(): Promise<void> {
-    this.#syncFailure = (await this.#handles.checkpointElsewhere()).failure;
+    const { failure } = await this.#handles.checkpointElsewhere();
+    if (failure !== undefined) this.#syncFailure = failure;
   }
 
   /** Bytes of the WAL file. */

@@ -30,8 +30,11 @@ export class WalKeeper {
     const { minCheckpointPages, truncatePages } = this.#settings;
     const { mxFrame, backfilled } = follower.head();
     const truncates = truncatePages > 0 && follower.walFileBytes >= frameOffset(truncatePages, follower.pageSize);
-    this.#hadToCheckpoint = truncates || mxFrame - backfilled >= minCheckpointPages;
-    if (this.#hadToCheckpoint) this.#watch.tried(follower.clearWal(truncates), follower);
+    this.#hadToCheckpoint = false;
+    if (truncates || mxFrame - backfilled >= minCheckpointPages) {
+      this.#watch.tried(follower.clearWal(truncates), follower);
+      this.#hadToCheckpoint = true;
+    }
     this.#watch.look(follower);
   }
 }

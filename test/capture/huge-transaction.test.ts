@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { renameSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { DatabaseHandles } from '../../src/capture/connections.ts';
 import { L0Writer } from '../../src/capture/l0-writer.ts';
+import { WalFollower } from '../../src/capture/wal-follower.ts';
 import { WalReader } from '../../src/capture/wal-reader.ts';
 import { assertEqual, CaptureHarness, setUp } from '../support/capture.ts';
 
@@ -48,4 +51,32 @@ test('a huge transaction is copied and stored in slices, and its checkpoint made
   assert.deepEqual(harness.kinds, ['image', 'increment']);
   await harness.stop();
   await assertEqual(setup, harness);
+});
+
+test('what a stop captures in slices is stored, although the database is moved away meanwhile', async (t) => {
+  const setup = await setUp(t);
+  const harness = new CaptureHarness(t, setup.path);
+  await harness.capture.sync();
+  const application = new DatabaseSync(setup.path);
+  t.after(() => application.close());
+  application.exec('PRAGMA wal_autocheckpoint=0');
+  const { captureSome } = WalFollower.prototype;
+  let slices = 0;
+  t.mock.method(
+    WalFollower.prototype,
+    'captureSome',
+    function (this: WalFollower, ...args: Parameters<typeof captureSome>) {
+      const what = captureSome.apply(this, args);
+      if (slices++ === 0) {
+        this.rest(); // as after half a minute without commits
+        for (const end of ['', '-wal', '-shm']) renameSync(`${setup.path}${end}`, `${setup.path}.gone${end}`);
+      }
+      return what;
+    },
+  );
+  for (let i = 0; i < 5; i++) application.exec('UPDATE t SET v = randomblob(15000)');
+  harness.capture.stop();
+  await harness.done;
+  assert.ok(slices > 0);
+  assert.deepEqual(harness.kinds, ['image', 'increment']);
 });

@@ -42,6 +42,21 @@ describe('what happens while all pages are read', () => {
     await assertEqual(setup, harness);
   });
 
+  test('nor does it wait for pages that are in the WAL, and beyond the end of the database', async (t) => {
+    const setup = await setUp(t, 'PRAGMA auto_vacuum=FULL;');
+    await setup.app.run('INSERT INTO t(v) VALUES (zeroblob(20000000)); PRAGMA wal_checkpoint(TRUNCATE)');
+    await setup.app.run(
+      'INSERT INTO t(v) VALUES (randomblob(3000000)); DELETE FROM t WHERE id = (SELECT max(id) FROM t)',
+    );
+    const unkept: number[] = [];
+    slowDownReading(t, 0, (snapshot) => unkept.push(snapshot.unkeptBytes(snapshot.pageCount)));
+    const harness = new CaptureHarness(t, setup.path, { settings: { minCheckpointPages: 100 } });
+    await harness.capture.sync();
+    assert.ok((unkept[0] ?? 0) < 1_000_000, `${unkept[0]} bytes`);
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
   test('what is kept while all pages are read leaves the application its disk', async (t) => {
     const setup = await setUp(t);
     await setup.app.run('INSERT INTO t(v) VALUES (randomblob(60000000))'); // all of it in the WAL

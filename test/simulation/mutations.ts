@@ -230,7 +230,7 @@ const SMALL_LIMITS: readonly Mutation[] = [
     file: 'src/capture/checkpoint-elsewhere.ts',
     edits: [
       ['import { Worker } from', "import { checkpointOnce } from './connections.ts';\nimport { Worker } from"],
-      ['  const worker = new Worker(', '  if (work) return checkpointOnce(work);\n  const worker = new Worker('],
+      ['  return new Promise(', '  if (work) return checkpointOnce(work);\n  return new Promise('],
     ],
   },
   { file: 'src/ltx/page-batch.ts', edits: [['BATCH_BYTES = 1024 * 1024;', 'BATCH_BYTES = 8 * 1024;']] },
