@@ -1,5 +1,4 @@
 import { Backoff, sleep } from '../base/async.ts';
-import { claimDatabase, type FileIdentity, releaseDatabase } from '../base/database-files.ts';
 import { hasCode, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { isBusy } from '../sqlite/sqlite-error.ts';
@@ -26,7 +25,6 @@ export class Caretaker {
   readonly #retry = new Backoff(RETRY_MS.first, RETRY_MS.most);
   readonly #stopping = new AbortController();
   #follower: WalFollower | undefined;
-  #identity: FileIdentity | undefined;
   #isTroubleSaid = false;
 
   constructor(settings: CaptureSettings, log: Logger, gauges = new CaptureGauges()) {
@@ -53,9 +51,7 @@ export class Caretaker {
   #look(): number {
     try {
       this.#follower ??= this.#open();
-      if (!this.#identity || !this.#follower.stillThere(this.#identity)) {
-        throw new Replaced('the database was replaced, or removed');
-      }
+      if (!this.#follower.stillThere) throw new Replaced('the database was replaced, or removed');
       this.#keeper.look(this.#follower);
       this.#retry.reset();
       return this.#keeper.lookMs;
@@ -75,7 +71,6 @@ export class Caretaker {
     const { path, metaPath, busyTimeoutMs, minCheckpointPages } = this.#settings;
     const found = inspectDatabase(path, false, 0);
     if (found.kind !== 'ready') throw new NotReady(found.reason);
-    this.#identity = claimDatabase(path);
     const limits = { busyTimeoutMs, urgentFrames: minCheckpointPages, maxPendingBytes: 0 };
     const settings = { ...limits, pageSize: found.pageSize, scratchFolder: metaPath };
     const nobody = { cut: () => undefined };
@@ -86,13 +81,8 @@ export class Caretaker {
   }
 
   #letGo(): void {
-    const [follower, identity] = [this.#follower, this.#identity];
+    const follower = this.#follower;
     this.#follower = undefined;
-    this.#identity = undefined;
-    try {
-      follower?.[Symbol.dispose]();
-    } finally {
-      if (identity) releaseDatabase(identity);
-    }
+    follower?.[Symbol.dispose]();
   }
 }

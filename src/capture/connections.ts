@@ -43,16 +43,22 @@ function syncFailure(fd: number): string | undefined {
 
 export type CheckpointMode = 'PASSIVE' | 'RESTART' | 'TRUNCATE';
 
-/** One SQLite connection of a capture. None of them ever writes to the database. */
+/** One SQLite connection of a capture. None of them ever writes to the database. `check` is called before it reads anything. */
 export class Connection {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
 
-  constructor(path: string, readOnly: boolean) {
+  constructor(path: string, readOnly: boolean, check = (): void => undefined) {
     // `mode=rw`: a database that has just been removed must not come back as an empty file.
     const url = `${pathToFileURL(path).href}?mode=${readOnly ? 'ro' : 'rw'}`;
     this.#db = new DatabaseSync(url, { readOnly, timeout: 0 });
-    this.#db.exec(`PRAGMA wal_autocheckpoint=0; ${SMALL_CACHE}`);
+    try {
+      check();
+      this.#db.exec(`PRAGMA wal_autocheckpoint=0; ${SMALL_CACHE}`);
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
   }
 
   /** Runs one statement and returns its first row, if it has one. */
@@ -253,7 +259,7 @@ function connectTo(path: string, identity: FileIdentity, readOnly: boolean): Con
     throw new Replaced(named ? 'the database was replaced by another file' : 'the database was removed');
   };
   check();
-  const connection = new Connection(path, readOnly);
+  const connection = new Connection(path, readOnly, check);
   try {
     connection.run(READ);
     check();

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Backoff } from '../base/async.ts';
-import { claimDatabase, type FileIdentity, identify, releaseDatabase } from '../base/database-files.ts';
+import { identify } from '../base/database-files.ts';
 import { DISK_FULL_CODES, hasCode, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { isShortOfScratch } from '../base/scratch-chunks.ts';
@@ -83,7 +83,6 @@ export class DatabaseCapture {
   readonly #retry = new Backoff(RETRY_MS.first, RETRY_MS.most);
   readonly #waiters: Waiter[] = [];
   #follower: WalFollower | undefined;
-  #identity: FileIdentity | undefined;
   #stopping = false;
   #hasRoom = false;
   /** Commits of a database that is gone. */
@@ -208,11 +207,8 @@ export class DatabaseCapture {
     if (found.kind === 'hindered') throw new Hindered(found.reason);
     if (found.switchedToWal) this.#log.log('info', 'switched the database to WAL mode', { db: path });
     try {
-      this.#identity = claimDatabase(path);
       this.#share.join(identify(dirname(path))?.device ?? 0n);
-      this.#lost = undefined; // another one took its place
-      this.#lookout.attach(this.#identity);
-      return await this.#follow(this.#identity, found.pageSize);
+      return await this.#follow(found.pageSize);
     } catch (error) {
       // Where only room is missing, it stays open, and checkpoints go on until there is some. It stands nowhere: to be suspended
       // lets its read go, and what ends that is a comparison.
@@ -223,7 +219,7 @@ export class DatabaseCapture {
     }
   }
 
-  async #follow(identity: FileIdentity, pageSize: number): Promise<WalFollower> {
+  async #follow(pageSize: number): Promise<WalFollower> {
     const { path, metaPath, busyTimeoutMs, maxSyncWalBytes } = this.#settings;
     const follower = new WalFollower(
       path,
@@ -238,10 +234,12 @@ export class DatabaseCapture {
       this.#gauges,
     );
     this.#follower = follower;
+    this.#lost = undefined; // another one took its place
+    this.#lookout.attach(follower.identity);
     this.#lastCheckMs = performance.now();
     const head = follower.beginExactly();
     // Between the look at it and the opening of its last file another one can have taken its place.
-    if (!follower.stillThere(identity) || !follower.hasItsPageSize) {
+    if (!follower.stillThere || !follower.hasItsPageSize) {
       throw new Replaced('the database was replaced by another file');
     }
     this.#listener.state({ kind: 'attached' });
@@ -269,14 +267,9 @@ export class DatabaseCapture {
   }
 
   #detach(): void {
-    const [follower, identity] = [this.#follower, this.#identity];
+    const follower = this.#follower;
     this.#follower = undefined;
-    this.#identity = undefined;
-    try {
-      follower?.[Symbol.dispose]();
-    } finally {
-      if (identity) releaseDatabase(identity);
-    }
+    follower?.[Symbol.dispose]();
   }
 
   async #compare(follower: WalFollower, head: WalIndexHead): Promise<void> {
@@ -365,24 +358,32 @@ export class DatabaseCapture {
     const asked = this.#waiters.length;
     this.#checkStillThere(follower);
     if (!(await this.#resumeIfSuspended(follower))) return;
-    try {
+    await this.#orCompare(follower, async () => {
       const hadMuch = await this.#captureMuch(follower);
       if (hadMuch || follower.isMoveDue(follower.head())) follower.move();
       this.#schedule.note(follower.framesTaken);
       this.#cutIfDue(follower);
+    });
+    if (follower.pending.count === 0) {
+      for (const waiter of this.#waiters.splice(0, asked)) waiter.resolve(this.#maker.position?.txid);
+    }
+    await this.#orCompare(follower, async () => {
       await this.#checkpointMuch(follower);
       this.#checkpointIfDue(follower);
       this.#walWatch.look(follower);
       if (follower.rests && follower.pending.count === 0) this.#maker.notePlace(follower);
+    });
+    this.#room.check(follower);
+  }
+
+  async #orCompare(follower: WalFollower, part: () => Promise<void>): Promise<void> {
+    try {
+      await part();
     } catch (error) {
       if (!(error instanceof Discontinuity)) throw error;
       this.#log.log('info', 'comparing the database with the replica', { reason: error.message });
       await this.#beginAnew(follower);
     }
-    if (follower.pending.count === 0) {
-      for (const waiter of this.#waiters.splice(0, asked)) waiter.resolve(this.#maker.position?.txid);
-    }
-    this.#room.check(follower);
   }
 
   /** What a huge transaction wrote is copied, and stored, in slices: other databases of this thread get their turns in between. False: it was not much. */
@@ -417,7 +418,7 @@ export class DatabaseCapture {
     // Who waits for all commits means those of the database that is there now.
     if (this.#waiters.length === 0 && now - this.#lastCheckMs < this.#settings.monitorIntervalMs) return;
     this.#lastCheckMs = now;
-    if (!this.#identity || !follower.stillThere(this.#identity)) {
+    if (!follower.stillThere) {
       const isThere = identify(this.#settings.path) !== undefined;
       throw new Replaced(isThere ? 'the database was replaced by another file' : 'the database was removed');
     }
@@ -530,7 +531,7 @@ export class DatabaseCapture {
 
   /** The last commits are those of the database that is there now. */
   async #attachForTheLast(): Promise<WalFollower> {
-    if (this.#follower && !(this.#identity && this.#follower.stillThere(this.#identity))) {
+    if (this.#follower && !this.#follower.stillThere) {
       await this.#keepLastCommits(this.#follower);
       this.#detach();
     }

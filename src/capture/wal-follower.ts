@@ -1,9 +1,11 @@
 import { pause } from '../base/async.ts';
 import {
+  claimDatabase,
   type FileIdentity,
   identify,
   identifyOpen,
   modifiedMsOfOpen,
+  releaseDatabase,
   sameFile,
   sizeOfOpen,
 } from '../base/database-files.ts';
@@ -59,6 +61,8 @@ export interface FollowerListener {
  */
 export class WalFollower {
   readonly #path: string;
+  /** Of the file that was there when this process took it; see {@link stillThere}. */
+  readonly identity: FileIdentity;
   readonly #settings: FollowerSettings;
   readonly #listener: FollowerListener;
   readonly #handles: DatabaseHandles;
@@ -89,15 +93,17 @@ export class WalFollower {
   /** What is being read beside what happens. */
   #beside: SnapshotReader | undefined;
 
-  /** Opens the database. Throws NotReady while it is busy, or taken away. */
+  /** Takes the database for this process, and opens it. Throws NotReady while it is busy, or taken away. */
   constructor(path: string, settings: FollowerSettings, listener: FollowerListener, gauges: CaptureGauges) {
     this.#path = path;
     this.#settings = settings;
     this.#listener = listener;
     this.#gauges = gauges;
+    this.identity = claimDatabase(path);
     try {
       this.#handles = new DatabaseHandles(path);
     } catch (error) {
+      releaseDatabase(this.identity);
       if (isBusy(error)) throw new Hindered('the database is busy');
       // Another one is being put in its place: SQLite has just made what is missing.
       if (hasCode(error, 'ENOENT')) throw new Hindered('files of the database were removed while it was opened');
@@ -126,6 +132,11 @@ export class WalFollower {
   /** Pages in the database at the cursor. */
   get commit(): number {
     return this.#commit;
+  }
+
+  /** Bytes of the database at the cursor; while it has not stood anywhere, as it is now. */
+  get databaseBytes(): number {
+    return (this.#commit || this.#pagesAt(this.head())) * this.pageSize;
   }
 
   /** Pages that the database had all the time since the last file: those beyond them may have gone, and come back. */
@@ -244,11 +255,11 @@ export class WalFollower {
   }
 
   /** The files under these names are still the ones that are open. Somebody may have put another database there. */
-  stillThere(identity: FileIdentity): boolean {
+  get stillThere(): boolean {
     const same = (file: string, fd: number): boolean => sameFile(identify(file), identifyOpen(fd));
     const { walIndexFd, walFd } = this.#handles;
     return (
-      sameFile(identify(this.#path), identity) &&
+      sameFile(identify(this.#path), this.identity) &&
       same(`${this.#path}-shm`, walIndexFd) &&
       same(`${this.#path}-wal`, walFd)
     );
@@ -282,7 +293,11 @@ export class WalFollower {
 
   [Symbol.dispose](): void {
     this.pending.clear();
-    this.#handles.close();
+    try {
+      this.#handles.close();
+    } finally {
+      releaseDatabase(this.identity);
+    }
   }
 
   // ---- Beginning ----
@@ -386,7 +401,7 @@ export class WalFollower {
     this.#cutFrame = head.mxFrame;
     this.#syncedFrame = head.backfilled;
     this.#restartable = head.backfilled === head.mxFrame;
-    this.#commit = head.mxFrame > 0 ? head.pageCount : this.#pagesInFile();
+    this.#commit = this.#pagesAt(head);
     if (this.#commit === 0) throw new NotReady('the database is empty');
     this.#fewestPages = this.#commit;
     // Frames that are backfilled are in the file, and the WAL may be restarted over them; others are held by the read.
@@ -399,8 +414,8 @@ export class WalFollower {
     return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, this.#commit, frames, scratchFolder);
   }
 
-  #pagesInFile(): number {
-    return Math.floor(sizeOfOpen(this.#handles.databaseFd) / this.pageSize);
+  #pagesAt({ mxFrame, pageCount }: WalIndexHead): number {
+    return mxFrame > 0 ? pageCount : Math.floor(sizeOfOpen(this.#handles.databaseFd) / this.pageSize);
   }
 
   /** Pages as of the cursor that are not pending: free pages by which the database grew without writing them. */

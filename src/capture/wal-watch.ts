@@ -11,7 +11,7 @@ const STUCK_MS = 10_000;
 
 type Watched = Pick<
   WalFollower,
-  'head' | 'cursor' | 'walFileBytes' | 'bytesTaken' | 'commit' | 'pageSize' | 'checkpointFailure'
+  'head' | 'cursor' | 'walFileBytes' | 'bytesTaken' | 'databaseBytes' | 'pageSize' | 'checkpointFailure'
 >;
 
 /** Measures how large the WAL is, and says so when something lets it grow. */
@@ -40,7 +40,7 @@ export class WalWatch {
     this.#gauges.raise('walFileMostBytes', bytes);
     this.#gauges.set('walFramesWaiting', Math.max(0, mxFrame - backfilled));
     this.#gauges.set('walCapturedBytes', follower.bytesTaken);
-    this.#gauges.set('databaseBytes', follower.commit * follower.pageSize);
+    this.#gauges.set('databaseBytes', follower.databaseBytes);
     this.#mostBytes = Math.max(this.#mostBytes, bytes);
     // Somebody else's checkpoint let it begin anew.
     if (this.#unfinishedSalts && !saltsEqual(salts, this.#unfinishedSalts)) this.#over();

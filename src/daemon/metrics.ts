@@ -31,7 +31,12 @@ export function metricsText(all: readonly Measures[], nowMs: number): string {
   const gauge = (name: string, type: Type, help: string, field: GaugeName): void =>
     perDatabase(name, type, help, ({ gauges }) => gauges?.get(field) ?? 0);
 
-  gauge('rivulet_database_bytes', 'gauge', 'Size of the database as of the last captured commit.', 'databaseBytes');
+  gauge(
+    'rivulet_database_bytes',
+    'gauge',
+    'Size of the database as of the last captured commit; before the first, as it is.',
+    'databaseBytes',
+  );
   gauge('rivulet_wal_bytes', 'gauge', 'Size of the WAL file.', 'walFileBytes');
   gauge('rivulet_wal_most_bytes', 'gauge', 'Largest size of the WAL file since the start.', 'walFileMostBytes');
   gauge(

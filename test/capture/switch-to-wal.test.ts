@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { renameSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, type TestContext, test } from 'node:test';
@@ -25,6 +25,23 @@ function before(t: TestContext, statement: string, happen: () => void): void {
     return prepare.call(this, sql);
   });
 }
+
+test('a connection that is given up at once has touched nothing, and is not the last to close a WAL', (t) => {
+  const folder = tempFolder(t);
+  const [path, copy] = [join(folder, 'app.db'), join(folder, 'copy.db')];
+  createAt(path, 'wal', 'a');
+  const db = openDatabase(path);
+  db.exec('INSERT INTO a VALUES (2)');
+  for (const suffix of ['', '-wal']) copyFileSync(path + suffix, copy + suffix);
+  db.close();
+  const wal = readFileSync(`${copy}-wal`);
+  const refuse = (): void => {
+    throw new Error('another one');
+  };
+  assert.throws(() => new Connection(copy, false, refuse), /another one/);
+  assert.deepEqual(readFileSync(`${copy}-wal`), wal);
+  assert.deepEqual(readdirSync(folder).sort(), ['app.db', 'copy.db', 'copy.db-wal']);
+});
 
 describe('switching a database to WAL mode', () => {
   test('is not done by a SQLite that is too old', (t) => {

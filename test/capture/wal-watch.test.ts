@@ -23,6 +23,7 @@ function setUp(t: TestContext) {
     cursor: { frames: 0, salts: Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0) },
     pageSize: 4096,
     walFileBytes: 0,
+    databaseBytes: 0,
     checkpointFailure: undefined as string | undefined,
   };
   const watch = new WalWatch(log, gauges, PAGES_DUE);

@@ -183,6 +183,7 @@ describe('a store that is away for a long time', { skip: skipWithout(RGW, SQLITE
     const text = await (await fetch(metrics)).text();
     assert.ok(Number(/rivulet_wal_most_bytes\{.*\} (\d+)/.exec(text)?.[1]) > 50 * 4096, text);
     assert.match(text, /rivulet_handovers_total\{.*outcome="done"\} [1-9]/);
+    assert.ok(Number(/rivulet_database_bytes\{.*\} (\d+)/.exec(text)?.[1]) > 600 * 2000, text);
     db.close();
     await proxy.up();
     await again.says(/msg="the store answers again"/);
