@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 
 /** Waits `ms`, or until `signal` aborts; never throws. */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
@@ -25,6 +25,23 @@ export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | u
     return await Promise.race([aborted, work]);
   } finally {
     signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Does work that comes in steps at once. */
+export function atOnce<T>(steps: Generator<unknown, T>): T {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** The same, giving other work of the thread its turn between the steps. */
+export async function inTurns<T>(steps: Generator<unknown, T>): Promise<T> {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    await nextTurn();
   }
 }
 

@@ -246,7 +246,7 @@ export class DatabaseCapture {
     const { position } = this.#maker;
     this.#sayImage(pageSize);
     const place = this.#maker.needsImage(pageSize) ? undefined : this.#maker.placeToGoOn;
-    if (position && place && follower.continueFrom(place, this.#maker, head)) {
+    if (position && place && (await follower.continueFrom(place, this.#maker, head))) {
       this.#log.log('info', 'continuing where the last run stopped', { txid: formatTxid(position.txid) });
     } else {
       await this.#compare(follower, head);
@@ -274,7 +274,7 @@ export class DatabaseCapture {
 
   async #compare(follower: WalFollower, head: WalIndexHead): Promise<void> {
     using wal = follower.openWal();
-    using snapshot = this.#stand(follower, head, wal);
+    using snapshot = await this.#stand(follower, head, wal);
     const { cursor, walFileBytes } = follower;
     let standsStill = true;
     follower.readBeside(snapshot);
@@ -327,9 +327,9 @@ export class DatabaseCapture {
     return !isOutgrown(this.#settings.metaPath, grownBytes + 2 * more);
   }
 
-  #stand(follower: WalFollower, head: WalIndexHead, wal: WalReader): SnapshotReader {
+  async #stand(follower: WalFollower, head: WalIndexHead, wal: WalReader): Promise<SnapshotReader> {
     try {
-      return follower.standAt(head, wal);
+      return await follower.standAt(head, wal);
     } catch (error) {
       if (!(error instanceof Discontinuity)) throw error;
       this.#log.log('warn', 'frames of the WAL have no valid checksum, which old versions of SQLite can do', {

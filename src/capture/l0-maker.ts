@@ -304,23 +304,50 @@ export class L0Maker {
     snapshot: SnapshotReader,
     onTurn: () => void,
   ): Promise<void> {
-    const { commit, cursor, pageSize } = follower;
-    const kind: L0Kind = this.needsImage(pageSize) ? 'image' : 'diff';
+    const { commit, cursor } = follower;
+    const kind: L0Kind = this.needsImage(follower.pageSize) ? 'image' : 'diff';
     // A file that is not made from a range of the WAL says so by offset 32 and size 0; Litestream accepts that.
     const range: WalRange = { offset: BigInt(WAL_HEADER_SIZE), size: 0n, ...follower.salts() };
     // An image is hashed as it is encoded; for a comparison the hashes decide what is encoded at all.
     const image = kind === 'image';
     const onPages = image ? (pages: EncodedPages) => noteHashes(next, pages) : undefined;
     using writer = this.#newFile(kind, follower, range, image ? commit : 0, onPages);
+    const stored = await this.#readAll(snapshot, writer, image ? undefined : next, onTurn);
+    const hasMoved = follower.cursor !== cursor;
+    if (!image && stored === 0 && this.#position?.pageCount === commit) {
+      this.#rebase(this.#position, follower, hasMoved);
+      return;
+    }
+    const file = writer.finish(() => next.databaseChecksum);
+    if (!image) this.#sayIfStrange(stored, commit);
+    this.#log.log('info', image ? 'read the whole database' : 'the database differs from the replica', {
+      pages: stored,
+      of: commit,
+      txid: formatTxid(file.txid),
+    });
+    this.#announceWith(next, file, follower, hasMoved);
+  }
+
+  /**
+   * Reads every page into a file, or only those that differ: their hashes are noted in `differing` then. Returns how many are in the
+   * file.
+   */
+  async #readAll(
+    snapshot: SnapshotReader,
+    writer: L0Writer,
+    differing: PageHashes | undefined,
+    onTurn: () => void,
+  ): Promise<number> {
+    const { pageCount, pageSize } = snapshot;
     const capacity = batchCapacity(pageSize);
     let stored = 0;
     let sinceTurn = 0;
     let saidMs = performance.now();
-    for (let first = 1; first <= commit; first += capacity) {
-      const count = Math.min(capacity, commit - first + 1);
+    for (let first = 1; first <= pageCount; first += capacity) {
+      const count = Math.min(capacity, pageCount - first + 1);
       const batch = writer.batch();
       snapshot.readRun(batch, first, count);
-      const kept = image ? dropLockPage(batch, count) : this.#keepDifferent(batch, first, count, next);
+      const kept = differing ? this.#keepDifferent(batch, first, count, differing) : dropLockPage(batch, count);
       if (kept > 0) writer.add(kept);
       stored += kept;
       if (kept > 0 && this.#share.isUsedUp(writer.sizeBytes)) throw nearlyFull();
@@ -329,37 +356,26 @@ export class L0Maker {
       sinceTurn = 0;
       await nextTurn();
       onTurn();
-      this.#listener.progress(first * pageSize, commit * pageSize);
+      this.#listener.progress(first * pageSize, pageCount * pageSize);
       if (performance.now() - saidMs < PROGRESS_EVERY_MS) continue;
       saidMs = performance.now();
-      this.#log.log('info', 'reading the database', { percent: Math.floor((first / commit) * 100), pages: commit });
+      this.#log.log('info', 'reading the database', {
+        percent: Math.floor((first / pageCount) * 100),
+        pages: pageCount,
+      });
     }
-    this.#listener.progress(commit * pageSize, commit * pageSize);
-    const hasMoved = follower.cursor !== cursor;
-    if (!image && stored === 0 && this.#position?.pageCount === commit) {
-      this.#rebase(this.#position, follower, hasMoved);
-      return;
-    }
-    const file = writer.finish(() => next.databaseChecksum);
-    // Without a place in the WAL, all that is known of the replica came from itself.
-    const isFirstMeeting =
-      kind === 'diff' && this.#madeTxid === 0n && this.#position?.wal === undefined && !this.#hasGivenUp;
-    if (isFirstMeeting && stored >= MOST_SAID_FROM_PAGES && stored > commit * MOST_OF_ALL) {
-      this.#log.log(
-        'warn',
-        'almost every page differs from what the replica held: is it the replica of this database?',
-        {
-          replica: this.#settings.replicaUrl,
-          kept: 'what it held can still be restored, by TXID',
-        },
-      );
-    }
-    this.#log.log('info', kind === 'image' ? 'read the whole database' : 'the database differs from the replica', {
-      pages: stored,
-      of: commit,
-      txid: formatTxid(file.txid),
+    this.#listener.progress(pageCount * pageSize, pageCount * pageSize);
+    return stored;
+  }
+
+  /** Without a place in the WAL, all that is known of the replica came from itself. */
+  #sayIfStrange(stored: number, pageCount: number): void {
+    if (this.#madeTxid !== 0n || this.#position?.wal !== undefined || this.#hasGivenUp) return;
+    if (stored < MOST_SAID_FROM_PAGES || stored <= pageCount * MOST_OF_ALL) return;
+    this.#log.log('warn', 'almost every page differs from what the replica held: is it the replica of this database?', {
+      replica: this.#settings.replicaUrl,
+      kept: 'what it held can still be restored, by TXID',
     });
-    this.#announceWith(next, file, follower, hasMoved);
   }
 
   /** Notes the hash of every page of a batch, and moves those that the replica has otherwise to its front. */

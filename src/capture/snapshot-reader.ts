@@ -3,7 +3,16 @@ import type { PageBatch } from '../ltx/page-batch.ts';
 import { lockPageNumber } from '../sqlite/lock-page.ts';
 import { PageStore } from './page-store.ts';
 import { PageTable } from './page-table.ts';
-import type { WalCursor, WalReader } from './wal-reader.ts';
+import { type WalReader, walk } from './wal-reader.ts';
+
+/** What a read transaction sees. */
+export interface SeenPages {
+  readonly databaseFd: number;
+  readonly wal: WalReader;
+  readonly pageCount: number;
+  /** Frame indexes in the WAL, of pages whose newest version is not in the file. */
+  readonly frames: PageTable;
+}
 
 /**
  * Reads pages of the database as a read transaction sees them: the newest frame of the WAL up to the transaction's mark,
@@ -14,8 +23,8 @@ import type { WalCursor, WalReader } from './wal-reader.ts';
 export class SnapshotReader {
   readonly #databaseFd: number;
   readonly #wal: WalReader;
-  readonly #pageSize: number;
-  /** Frame indexes in the WAL, of pages whose newest version is not in the file. */
+  /** Bytes a page. */
+  readonly pageSize: number;
   readonly #frames: PageTable;
   /** Pages as they were, that are not in file or WAL any more, or will not be. */
   readonly #kept: PageStore;
@@ -26,20 +35,14 @@ export class SnapshotReader {
   /** Pages that the transaction sees. */
   readonly pageCount: number;
 
-  constructor(
-    databaseFd: number,
-    wal: WalReader,
-    pageSize: number,
-    pageCount: number,
-    frames: PageTable,
-    scratchFolder: string,
-  ) {
+  constructor({ databaseFd, wal, pageCount, frames }: SeenPages, scratchFolder: string) {
+    const { pageSize } = wal;
     this.pageCount = pageCount;
     this.#keptBeyond = pageCount;
     this.#kept = new PageStore(scratchFolder, pageSize);
     this.#databaseFd = databaseFd;
     this.#wal = wal;
-    this.#pageSize = pageSize;
+    this.pageSize = pageSize;
     this.#frames = frames;
     // Of a database that was larger before: nobody reads them.
     for (const pgno of frames.pgnos(Number.POSITIVE_INFINITY, pageCount + 1)) frames.delete(pgno);
@@ -52,7 +55,7 @@ export class SnapshotReader {
 
   /** These pages may be overwritten once the read has ended: those that were not read yet are kept as they are. */
   keep(pgnos: Iterable<number>): void {
-    const page = new Uint8Array(this.#pageSize);
+    const page = new Uint8Array(this.pageSize);
     for (const pgno of pgnos) {
       if (pgno <= this.#last || pgno > this.pageCount) continue;
       if (!this.#kept.has(pgno)) {
@@ -68,12 +71,12 @@ export class SnapshotReader {
    * `commit`, which a checkpoint cuts off the file.
    */
   unkeptBytes(commit: number): number {
-    return (this.#frames.size + Math.max(0, this.#keptBeyond - this.#tail(commit))) * this.#pageSize;
+    return (this.#frames.size + Math.max(0, this.#keptBeyond - this.#tail(commit))) * this.pageSize;
   }
 
   /** Keeps up to `bytes` of them, from the end: the reading comes to meet it. */
   keepSome(commit: number, bytes: number): void {
-    const most = Math.max(1, Math.floor(bytes / this.#pageSize));
+    const most = Math.max(1, Math.floor(bytes / this.pageSize));
     const tail = Math.max(this.#tail(commit), this.#keptBeyond - most);
     const beyond = Array.from({ length: Math.max(0, this.#keptBeyond - tail) }, (_, i) => this.#keptBeyond - i);
     this.keep([...beyond, ...this.#frames.highest(this.#last + 1, most)]);
@@ -86,7 +89,7 @@ export class SnapshotReader {
 
   /** Fills the batch with `count` pages from `first` on, which come one after the other. Pages that the file does not reach are zero, as SQLite has it. */
   readRun(batch: PageBatch, first: number, count: number): void {
-    const size = this.#pageSize;
+    const size = this.pageSize;
     const target = batch.bytes.subarray(0, count * size);
     const got = readFully(this.#databaseFd, target, (first - 1) * size);
     target.fill(0, got);
@@ -110,7 +113,7 @@ export class SnapshotReader {
       this.#wal.readPage(frame, target);
       return;
     }
-    const got = readFully(this.#databaseFd, target, (pgno - 1) * this.#pageSize);
+    const got = readFully(this.#databaseFd, target, (pgno - 1) * this.pageSize);
     target.fill(0, got);
   }
 
@@ -121,29 +124,24 @@ export class SnapshotReader {
 }
 
 /**
- * Walks the WAL from its first frame up to frame count `until` and returns the newest frame of every page (only of the
- * pages in `wanted`, when given), or undefined when the frames do not prove themselves. Dispose of it when done.
+ * Returns the newest frame of every page up to frame count `until` (only of the pages in `wanted`, when given), or undefined when the
+ * frames do not prove themselves. Dispose of it when done. In steps, see {@link walk}.
  */
-export function newestFrames(
+export function* newestFrames(
   wal: WalReader,
   salts: Uint8Array,
   until: number,
   scratchFolder: string,
   wanted?: ReadonlySet<number>,
-): PageTable | undefined {
+): Generator<undefined, PageTable | undefined> {
   const frames = new PageTable(scratchFolder);
-  let cursor: WalCursor = { salts, frames: 0, sums: undefined };
-  while (cursor.frames < until) {
-    const next = wal.read(cursor, until);
-    if (typeof next === 'string') {
-      frames[Symbol.dispose]();
-      return undefined;
-    }
-    for (let i = 0; i < wal.count; i++) {
+  const end = yield* walk(wal, salts, until, ({ first, count }) => {
+    for (let i = 0; i < count; i++) {
       const pgno = wal.pgno(i);
-      if (!wanted || wanted.has(pgno)) frames.set(pgno, wal.first + i);
+      if (!wanted || wanted.has(pgno)) frames.set(pgno, first + i);
     }
-    cursor = next;
-  }
-  return frames;
+  });
+  if (end) return frames;
+  frames[Symbol.dispose]();
+  return undefined;
 }

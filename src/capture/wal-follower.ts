@@ -1,4 +1,4 @@
-import { pause } from '../base/async.ts';
+import { atOnce, inTurns, pause } from '../base/async.ts';
 import {
   claimDatabase,
   type FileIdentity,
@@ -15,6 +15,7 @@ import { isBusy } from '../sqlite/sqlite-error.ts';
 import { frameOffset, frameSize, saltsEqual, WAL_HEADER_SIZE } from '../sqlite/wal.ts';
 import { sameCommit, type WalIndexGlance, type WalIndexHead } from '../sqlite/wal-index.ts';
 import { DatabaseHandles } from './connections.ts';
+import { cursorFrom } from './continuation.ts';
 import { FileProof, type KnownPages } from './file-proof.ts';
 import type { CaptureGauges } from './gauges.ts';
 import { Handover, type HandoverLimits, type HandoverOutcome } from './handover.ts';
@@ -321,10 +322,11 @@ export class WalFollower {
    * Nobody wrote to the database file since, so no checkpoint was made that had anything to do; and no WAL is begun anew while it holds
    * what is not in the database file.
    */
-  continueFrom(saved: WalPosition, known: KnownPages, head: WalIndexHead): boolean {
+  async continueFrom(saved: WalPosition, known: KnownPages, head: WalIndexHead): Promise<boolean> {
     if (saved.file !== this.fileName || saved.version === undefined || saved.version !== this.fileVersion) return false;
-    const cursor = this.#cursorFrom(saved, head);
-    if (!cursor || !this.#fileHoldsBeside(known, head)) return false;
+    using wal = this.openWal();
+    const cursor = await cursorFrom(saved, head, wal);
+    if (!cursor || !(await this.#fileHoldsBeside(known, head, wal))) return false;
     this.#cursor = cursor;
     this.#commit = known.pageCount;
     this.#fewestPages = known.pageCount;
@@ -336,41 +338,12 @@ export class WalFollower {
   }
 
   /**
-   * In the same generation the WAL's own checksum chain must lead to the last frame that was captured: a frame that is physically ours
-   * proves nothing, as after a power loss the valid end can lie before it. Another one can only be the next, and only if the
-   * database file had all that was captured.
-   */
-  #cursorFrom(saved: WalPosition, head: WalIndexHead): WalCursor | undefined {
-    const salts = Uint8Array.from(Buffer.from(saved.salts, 'hex'));
-    if (!saltsEqual(salts, head.salts)) {
-      return saved.isWhole ? { salts: head.salts, frames: 0, sums: undefined } : undefined;
-    }
-    if (head.mxFrame < saved.frames || !this.#chainReaches(salts, saved)) return undefined;
-    // Without a captured frame there is nothing to recognize a generation by: a new WAL looks the same.
-    if (saved.frames === 0 && !saved.isWhole) return undefined;
-    return { salts, frames: saved.frames, sums: saved.frames > 0 ? saved.sums : undefined };
-  }
-
-  /**
    * Looks at some pages that no frame of the WAL holds: they are in the file as they were captured. Another database can
    * have been copied over it, which left the WAL as it was.
    */
-  #fileHoldsBeside(known: KnownPages, head: WalIndexHead): boolean {
-    using wal = this.openWal();
-    using frames = newestFrames(wal, head.salts, head.mxFrame, this.#settings.scratchFolder);
+  async #fileHoldsBeside(known: KnownPages, head: WalIndexHead, wal: WalReader): Promise<boolean> {
+    using frames = await inTurns(newestFrames(wal, head.salts, head.mxFrame, this.#settings.scratchFolder));
     return frames !== undefined && this.#file.holds(known, frames);
-  }
-
-  #chainReaches(salts: Uint8Array, saved: WalPosition): boolean {
-    using wal = this.openWal();
-    let cursor: WalCursor = { salts, frames: 0, sums: undefined };
-    while (cursor.frames < saved.frames) {
-      const next = wal.read(cursor, saved.frames);
-      if (typeof next === 'string') return false;
-      cursor = next;
-    }
-    if (saved.frames === 0) return true;
-    return cursor.sums?.first === saved.sums.first && cursor.sums.second === saved.sums.second;
   }
 
   /**
@@ -396,7 +369,7 @@ export class WalFollower {
   }
 
   /** Stands at `head`, where the standing read has begun, and gives the database as of there to read. */
-  standAt(head: WalIndexHead, wal: WalReader): SnapshotReader {
+  async standAt(head: WalIndexHead, wal: WalReader): Promise<SnapshotReader> {
     this.#cursor = { salts: head.salts, frames: head.mxFrame, sums: head.mxFrame > 0 ? head.sums : undefined };
     this.#cutFrame = head.mxFrame;
     this.#syncedFrame = head.backfilled;
@@ -408,10 +381,15 @@ export class WalFollower {
     const { scratchFolder } = this.#settings;
     const frames = this.#restartable
       ? new PageTable(scratchFolder)
-      : newestFrames(wal, head.salts, head.mxFrame, scratchFolder);
+      : await inTurns(newestFrames(wal, head.salts, head.mxFrame, scratchFolder));
     if (!frames) throw new Discontinuity('the WAL does not prove itself');
     this.#stands = true;
-    return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, this.#commit, frames, scratchFolder);
+    return this.#readerOf(wal, frames);
+  }
+
+  #readerOf(wal: WalReader, frames: PageTable): SnapshotReader {
+    const { databaseFd } = this.#handles;
+    return new SnapshotReader({ databaseFd, wal, pageCount: this.#commit, frames }, this.#settings.scratchFolder);
   }
 
   #pagesAt({ mxFrame, pageCount }: WalIndexHead): number {
@@ -423,9 +401,9 @@ export class WalFollower {
     using scan = this.openWal(); // `wal` may hold frames that are still being looked at
     const { salts, frames: until } = this.#cursor;
     const { scratchFolder } = this.#settings;
-    const frames = newestFrames(scan, salts, until, scratchFolder, pgnos);
+    const frames = atOnce(newestFrames(scan, salts, until, scratchFolder, pgnos));
     if (!frames) throw new Discontinuity('the WAL does not prove itself');
-    return new SnapshotReader(this.#handles.databaseFd, wal, this.pageSize, this.#commit, frames, scratchFolder);
+    return this.#readerOf(wal, frames);
   }
 
   // ---- Following ----

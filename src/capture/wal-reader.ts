@@ -43,10 +43,14 @@ export interface WalCursor {
   readonly sums: WalSums | undefined;
 }
 
+/** Bytes of frames after which a {@link walk} may pause. */
+const TURN_BYTES = 8 * 1024 * 1024;
+
 /** Reads frames of the WAL through kernel memory and proves each one before it is handed out. */
 export class WalReader implements FrameBatch {
   readonly #fd: number;
-  readonly #pageSize: number;
+  /** Bytes a page. */
+  readonly pageSize: number;
   readonly #capacity: number;
   readonly #input: Region;
   readonly #chain: Region;
@@ -59,7 +63,7 @@ export class WalReader implements FrameBatch {
 
   constructor(fd: number, pageSize: number) {
     this.#fd = fd;
-    this.#pageSize = pageSize;
+    this.pageSize = pageSize;
     this.#capacity = Math.max(1, Math.floor(READ_BYTES / frameSize(pageSize)));
     this.#input = kernel().allocate(this.#capacity * frameSize(pageSize));
     this.#chain = kernel().allocate(8);
@@ -77,9 +81,9 @@ export class WalReader implements FrameBatch {
     if (!header) return 'no-header';
     const wanted = Math.min(limit - cursor.frames, this.#capacity);
     assert(wanted > 0, 'there are frames to read');
-    const bytes = wanted * frameSize(this.#pageSize);
+    const bytes = wanted * frameSize(this.pageSize);
     const target = this.#input.bytes.subarray(0, bytes);
-    if (readFully(this.#fd, target, frameOffset(cursor.frames, this.#pageSize)) < bytes) return 'short';
+    if (readFully(this.#fd, target, frameOffset(cursor.frames, this.pageSize)) < bytes) return 'short';
     const start = cursor.sums ?? header.sums;
     const sums = this.#chain.u32;
     sums[0] = start.first;
@@ -87,7 +91,7 @@ export class WalReader implements FrameBatch {
     this.#salts.bytes.set(cursor.salts);
     const valid = kernel().fn.wal_frames(
       this.#input.pointer,
-      this.#pageSize,
+      this.pageSize,
       wanted,
       header.bigEndianChecksums ? 1 : 0,
       this.#salts.pointer,
@@ -106,7 +110,7 @@ export class WalReader implements FrameBatch {
 
   /** Reads one page out of a frame that was proven before and is still protected by a read transaction. */
   readPage(frame: number, target: Uint8Array): void {
-    const got = readFully(this.#fd, target, frameOffset(frame, this.#pageSize) + frameSize(0));
+    const got = readFully(this.#fd, target, frameOffset(frame, this.pageSize) + frameSize(0));
     assert(got === target.length, 'a protected frame is whole');
   }
 
@@ -119,16 +123,16 @@ export class WalReader implements FrameBatch {
   }
 
   pageAt(i: number): number {
-    return this.#input.pointer + i * frameSize(this.#pageSize) + frameSize(0);
+    return this.#input.pointer + i * frameSize(this.pageSize) + frameSize(0);
   }
 
   page(i: number): Uint8Array {
-    const at = i * frameSize(this.#pageSize) + frameSize(0);
-    return this.#input.bytes.subarray(at, at + this.#pageSize);
+    const at = i * frameSize(this.pageSize) + frameSize(0);
+    return this.#input.bytes.subarray(at, at + this.pageSize);
   }
 
   sums(i: number): WalSums {
-    const at = i * frameSize(this.#pageSize);
+    const at = i * frameSize(this.pageSize);
     const header = Buffer.from(this.#input.bytes.subarray(at, at + frameSize(0)));
     return { first: header.readUInt32BE(16), second: header.readUInt32BE(20) };
   }
@@ -143,8 +147,33 @@ export class WalReader implements FrameBatch {
     const bytes = Buffer.alloc(WAL_HEADER_SIZE);
     if (readFully(this.#fd, bytes, 0) < WAL_HEADER_SIZE) return undefined;
     const header = readWalHeader(bytes);
-    if (!header || header.pageSize !== this.#pageSize || !saltsEqual(header.salts, cursor.salts)) return undefined;
+    if (!header || header.pageSize !== this.pageSize || !saltsEqual(header.salts, cursor.salts)) return undefined;
     this.#headerRead = header;
     return header;
   }
+}
+
+/**
+ * Walks the WAL from its first frame up to frame count `until`, in steps between which other work can get its turn. Returns where it
+ * stands then, or undefined when the frames do not prove themselves.
+ */
+export function* walk(
+  wal: WalReader,
+  salts: Salts,
+  until: number,
+  visit: (frames: FrameBatch) => void = () => undefined,
+): Generator<undefined, WalCursor | undefined> {
+  let cursor: WalCursor = { salts, frames: 0, sums: undefined };
+  let bytes = 0;
+  while (cursor.frames < until) {
+    const next = wal.read(cursor, until);
+    if (typeof next === 'string') return undefined;
+    visit(wal);
+    cursor = next;
+    bytes += wal.count * frameSize(wal.pageSize);
+    if (bytes < TURN_BYTES) continue;
+    bytes = 0;
+    yield;
+  }
+  return cursor;
 }

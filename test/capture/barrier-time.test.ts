@@ -89,8 +89,8 @@ function barriersOf({ memory }: CaptureGauges): Record<'count' | 'sumMs' | 'most
   };
 }
 
-test('the time of a barrier is all of the time in which a writer could not commit, and no other', (t) => {
-  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
+test('the time of a barrier is all of the time in which a writer could not commit, and no other', async (t) => {
+  const setup = await FollowerSetup.begin(t, { maxPendingBytes: 0 });
   const { follower, app } = setup;
   const clock = new StepClock(t, setup);
   setup.commit(100_000);
@@ -120,8 +120,8 @@ test('the time of a barrier is all of the time in which a writer could not commi
   assert.equal(clock.check(), 3, 'to wait for a barrier holds nobody up');
 });
 
-test('so is that of a WAL that is cut, cleared, or brought into the database before a comparison', (t) => {
-  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
+test('so is that of a WAL that is cut, cleared, or brought into the database before a comparison', async (t) => {
+  const setup = await FollowerSetup.begin(t, { maxPendingBytes: 0 });
   const { follower } = setup;
   const clock = new StepClock(t, setup);
   setup.commit(100_000);

@@ -9,9 +9,9 @@ import { TestProcess } from '../support/processes.ts';
 import { skipWithout } from '../support/tools.ts';
 import { PYTHON3 } from '../support/writers.ts';
 
-test('a WAL that fills faster than it is copied is handed over once it is urgent, and not before', (t) => {
+test('a WAL that fills faster than it is copied is handed over once it is urgent, and not before', async (t) => {
   // Whenever something is copied, more than the barrier lets through comes in meanwhile.
-  const setup = new FollowerSetup(t, { maxPendingBytes: 1, cut: () => setup.commit(2_000_000) });
+  const setup = await FollowerSetup.begin(t, { maxPendingBytes: 1, cut: () => setup.commit(2_000_000) });
   const { follower, gauges, settings } = setup;
   setup.commit(2_000_000);
   assert.equal(follower.handOver(), 'busy');
@@ -25,8 +25,8 @@ test('a WAL that fills faster than it is copied is handed over once it is urgent
   assert.equal(gauges.get('barriers'), 1 + 5, 'the others were let down at once, to copy beside writers');
 });
 
-test('at rest the read is held when all else is closed: no commit that was not seen gets past it', (t) => {
-  const { follower, app } = new FollowerSetup(t, { maxPendingBytes: 0 });
+test('at rest the read is held when all else is closed: no commit that was not seen gets past it', async (t) => {
+  const { follower, app } = await FollowerSetup.begin(t, { maxPendingBytes: 0 });
   app.exec('INSERT INTO t VALUES (2)');
   assert.equal(follower.handOver(), 'done');
   follower.rest();
@@ -41,9 +41,9 @@ test('at rest the read is held when all else is closed: no commit that was not s
   assert.equal(follower.framesTaken - before, 3);
 });
 
-test('nobody has to wait for a file that is made because memory is used up', (t) => {
+test('nobody has to wait for a file that is made because memory is used up', async (t) => {
   let cuts = 0;
-  const setup = new FollowerSetup(t, {
+  const setup = await FollowerSetup.begin(t, {
     maxPendingBytes: 0,
     cut: () => {
       cuts++;
@@ -79,7 +79,7 @@ time.sleep(120)
 test("while somebody else's checkpoint has much to do, nobody is held up, unless it is urgent", {
   skip: skipWithout(PYTHON3),
 }, async (t) => {
-  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
+  const setup = await FollowerSetup.begin(t, { maxPendingBytes: 0 });
   const { follower, gauges, settings } = setup;
   setup.commit(3_900_000);
   const checkpoint = new TestProcess(t, PYTHON3.path ?? '', ['-c', HOLD_CHECKPOINT_LOCK, setup.path]);
@@ -118,8 +118,8 @@ function syncsOf(t: TestContext, isFull = (): boolean => false): string[] {
 
 test('the WAL is synced before a move sets much of it free for the checkpoint of whoever commits next', {
   skip: NO_PROC,
-}, (t) => {
-  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
+}, async (t) => {
+  const setup = await FollowerSetup.begin(t, { maxPendingBytes: 0 });
   const { follower, settings } = setup;
   const syncs = syncsOf(t);
   const syncsOfMove = (bytes: number): string[] => {
@@ -142,8 +142,8 @@ test('the WAL is synced before a move sets much of it free for the checkpoint of
 
 test('a disk that does not take a sync ends no capture: the handover is tried again, and holds nobody up', {
   skip: NO_PROC,
-}, (t) => {
-  const setup = new FollowerSetup(t, { maxPendingBytes: 1, cut: () => setup.commit(10_000) });
+}, async (t) => {
+  const setup = await FollowerSetup.begin(t, { maxPendingBytes: 1, cut: () => setup.commit(10_000) });
   const { follower, gauges } = setup;
   let isFull = true;
   const syncs = syncsOf(t, () => isFull);
@@ -158,8 +158,8 @@ test('a disk that does not take a sync ends no capture: the handover is tried ag
   assert.equal(follower.checkpointFailure, undefined);
 });
 
-test('a sync that failed is no failure any more once the WAL began anew', { skip: NO_PROC }, (t) => {
-  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
+test('a sync that failed is no failure any more once the WAL began anew', { skip: NO_PROC }, async (t) => {
+  const setup = await FollowerSetup.begin(t, { maxPendingBytes: 0 });
   const { follower } = setup;
   let isFull = true;
   syncsOf(t, () => isFull);
@@ -173,8 +173,8 @@ test('a sync that failed is no failure any more once the WAL began anew', { skip
   assert.equal(follower.checkpointFailure, undefined);
 });
 
-test('every frame is read once, whatever moves and handovers there are', (t) => {
-  const setup = new FollowerSetup(t, { maxPendingBytes: 0 });
+test('every frame is read once, whatever moves and handovers there are', async (t) => {
+  const setup = await FollowerSetup.begin(t, { maxPendingBytes: 0 });
   const { follower } = setup;
   follower.handOver();
   const before = follower.framesTaken;

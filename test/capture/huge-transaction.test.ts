@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { renameSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DatabaseHandles } from '../../src/capture/connections.ts';
 import { L0Writer } from '../../src/capture/l0-writer.ts';
 import { WalFollower } from '../../src/capture/wal-follower.ts';
@@ -11,13 +12,10 @@ import { assertEqual, CaptureHarness, setUp } from '../support/capture.ts';
 const MIB = 1024 * 1024;
 /** Of each, in one go: a slice, and what is on its way beside it. */
 const MOST_BYTES = 12 * MIB;
+const NO_CHECKPOINTS = { minCheckpointPages: 1_000_000, checkpointIntervalMs: Number.POSITIVE_INFINITY };
 
-test('a huge transaction is copied and stored in slices, and its checkpoint made elsewhere: other databases of the thread get their turns', async (t) => {
-  const setup = await setUp(t);
-  const harness = new CaptureHarness(t, setup.path);
-  await harness.capture.sync();
-
-  // Bytes read from the WAL, and put into files, since the thread last had a turn for others.
+/** Bytes read from the WAL, and put into files, at most without a turn for others of the thread. */
+function watchTurns(t: TestContext): { readonly read: number; readonly added: number } {
   const inOneGo = { read: 0, added: 0 };
   const most = { read: 0, added: 0 };
   const { read } = WalReader.prototype;
@@ -33,7 +31,6 @@ test('a huge transaction is copied and stored in slices, and its checkpoint made
     most.added = Math.max(most.added, inOneGo.added);
     add.call(this, count);
   });
-  const elsewhere = t.mock.method(DatabaseHandles.prototype, 'checkpointElsewhere');
   let isOver = false;
   const turn = (): void => {
     inOneGo.read = 0;
@@ -41,10 +38,21 @@ test('a huge transaction is copied and stored in slices, and its checkpoint made
     if (!isOver) setImmediate(turn);
   };
   turn();
+  t.after(() => {
+    isOver = true;
+  });
+  return most;
+}
 
+test('a huge transaction is copied and stored in slices, and its checkpoint made elsewhere: other databases of the thread get their turns', async (t) => {
+  const setup = await setUp(t);
+  const harness = new CaptureHarness(t, setup.path);
+  await harness.capture.sync();
+
+  const most = watchTurns(t);
+  const elsewhere = t.mock.method(DatabaseHandles.prototype, 'checkpointElsewhere');
   await setup.app.run('INSERT INTO t(v) VALUES (randomblob(90000000)), (randomblob(90000000))');
   await harness.capture.sync();
-  isOver = true;
   assert.ok(most.read > 0 && most.read <= MOST_BYTES, `${most.read} bytes read`);
   assert.ok(most.added > 0 && most.added <= MOST_BYTES, `${most.added} bytes added`);
   assert.ok(elsewhere.mock.callCount() > 0);
@@ -53,10 +61,25 @@ test('a huge transaction is copied and stored in slices, and its checkpoint made
   await assertEqual(setup, harness);
 });
 
+test('a start looks through a large WAL in slices', async (t) => {
+  const setup = await setUp(t);
+  await setup.app.run('PRAGMA wal_autocheckpoint=0');
+  await setup.app.run('INSERT INTO t(v) VALUES (randomblob(20000000)), (randomblob(20000000))');
+  const most = watchTurns(t);
+  const first = new CaptureHarness(t, setup.path, { settings: NO_CHECKPOINTS });
+  await first.capture.sync();
+  first.capture.stop();
+  await first.done;
+  assert.deepEqual(first.kinds, ['image']);
+  assert.ok(most.read > 0 && most.read <= MOST_BYTES, `${most.read} bytes read`);
+  assert.ok(most.added <= MOST_BYTES, `${most.added} bytes added`);
+});
+
 test('what a stop captures in slices is stored, although the database is moved away meanwhile', async (t) => {
   const setup = await setUp(t);
   const harness = new CaptureHarness(t, setup.path);
   await harness.capture.sync();
+  await nextTurn(); // a checkpoint that is due is made after that
   const application = new DatabaseSync(setup.path);
   t.after(() => application.close());
   application.exec('PRAGMA wal_autocheckpoint=0');

@@ -9,6 +9,8 @@ interface Mutation {
   readonly file: string;
   /** Each text stands there exactly once, and is replaced. */
   readonly edits: readonly (readonly [text: string, replacement: string])[];
+  /** In another file. */
+  readonly also?: Mutation;
 }
 
 const FOLLOWER = 'src/capture/wal-follower.ts';
@@ -19,8 +21,9 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     file: FOLLOWER,
     edits: [
       [
-        `    const cursor = this.#cursorFrom(saved, head);
-    if (!cursor || !this.#fileHoldsBeside(known, head)) return false;`,
+        `    using wal = this.openWal();
+    const cursor = await cursorFrom(saved, head, wal);
+    if (!cursor || !(await this.#fileHoldsBeside(known, head, wal))) return false;`,
         `    const salts = Uint8Array.from(Buffer.from(saved.salts, 'hex'));
     const frame = new Uint8Array(24);
     readSync(this.#handles.walFd, frame, 0, 24, frameOffset(saved.frames - 1, this.pageSize));
@@ -41,12 +44,17 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   'infers from salts that one generation follows another': {
     file: FOLLOWER,
     edits: [
-      [
-        '      return saved.isWhole ? {',
-        '      return Buffer.from(head.salts).readUInt32BE() === Buffer.from(salts).readUInt32BE() + 1 ? {',
-      ],
       [' || saved.version === undefined || saved.version !== this.fileVersion) return false;', ') return false;'],
     ],
+    also: {
+      file: 'src/capture/continuation.ts',
+      edits: [
+        [
+          '    return saved.isWhole ? {',
+          '    return Buffer.from(head.salts).readUInt32BE() === Buffer.from(salts).readUInt32BE() + 1 ? {',
+        ],
+      ],
+    },
   },
   'goes on although the database file was written to': {
     file: FOLLOWER,
@@ -217,6 +225,7 @@ const SMALL_LIMITS: readonly Mutation[] = [
   },
   { file: 'src/capture/disk-share.ts', edits: [['LITTLE_BYTES = 1024 * 1024;', 'LITTLE_BYTES = 2 * 1024;']] },
   { file: 'src/capture/file-proof.ts', edits: [['SAMPLED_PAGES = 256;', 'SAMPLED_PAGES = 4;']] },
+  { file: 'src/capture/wal-reader.ts', edits: [['TURN_BYTES = 8 * 1024 * 1024;', 'TURN_BYTES = 16 * 1024;']] },
   { file: 'src/capture/l0-maker.ts', edits: [['TURN_BYTES = 8 * 1024 * 1024;', 'TURN_BYTES = 16 * 1024;']] },
   {
     file: 'src/capture/database-capture.ts',
@@ -244,6 +253,10 @@ const SMALL_LIMITS: readonly Mutation[] = [
   },
 ];
 
+function allOf(mutation?: Mutation): readonly Mutation[] {
+  return mutation ? [mutation, ...allOf(mutation.also)] : [];
+}
+
 /** Has modules be loaded with small limits in them, and with the mistake of this name. Before anything imports them. */
 export function mutate(name?: string): void {
   const mutation = name === undefined ? undefined : MUTATIONS[name];
@@ -251,7 +264,7 @@ export function mutate(name?: string): void {
     throw new Error(`no such mutation: ${name}; there are: ${Object.keys(MUTATIONS).join(', ')}`);
   }
   const sources = new Map<string, string>();
-  for (const { file, edits } of mutation ? [...SMALL_LIMITS, mutation] : SMALL_LIMITS) {
+  for (const { file, edits } of [...SMALL_LIMITS, ...allOf(mutation)]) {
     const url = new URL(`../../${file}`, import.meta.url);
     let source = sources.get(url.href) ?? readFileSync(url, 'utf8');
     for (const [text, replacement] of edits) {

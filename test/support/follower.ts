@@ -6,6 +6,11 @@ import { WalFollower } from '../../src/capture/wal-follower.ts';
 import { isBusy } from '../../src/sqlite/sqlite-error.ts';
 import { undoAfter, workFolder } from './processes.ts';
 
+interface SetupOptions {
+  readonly maxPendingBytes: number;
+  readonly cut?: () => void;
+}
+
 /** A database, its application, and who follows it. */
 export class FollowerSetup {
   readonly path: string;
@@ -15,7 +20,7 @@ export class FollowerSetup {
   readonly follower: WalFollower;
   refusals = 0;
 
-  constructor(t: TestContext, { maxPendingBytes, cut }: { maxPendingBytes: number; cut?: () => void }) {
+  private constructor(t: TestContext, { maxPendingBytes, cut }: SetupOptions) {
     const folder = workFolder(t);
     this.path = join(folder, 'app.db');
     this.app = new DatabaseSync(this.path);
@@ -33,8 +38,14 @@ export class FollowerSetup {
       this.app.close();
       this.follower[Symbol.dispose]();
     });
-    using wal = this.follower.openWal();
-    this.follower.standAt(this.follower.beginExactly(), wal)[Symbol.dispose]();
+  }
+
+  /** One that stands at the newest commit. */
+  static async begin(t: TestContext, options: SetupOptions): Promise<FollowerSetup> {
+    const setup = new FollowerSetup(t, options);
+    using wal = setup.follower.openWal();
+    using _ = await setup.follower.standAt(setup.follower.beginExactly(), wal);
+    return setup;
   }
 
   /** Somebody keeps others from committing. */
