@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { atOnce } from '../base/async.ts';
 import { bootId } from '../base/boot.ts';
 import { assert, messageOf, RivuletError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -222,8 +223,7 @@ export class L0Maker {
 
   /** Makes one file of everything that is pending, at the commit where the follower stands. */
   increment(follower: WalFollower, wal: WalReader): void {
-    const steps = this.#increment(follower, wal);
-    while (!steps.next().done);
+    atOnce(this.#increment(follower, wal));
   }
 
   /** The same for a large one: other work of the thread gets its turn now and then. */
