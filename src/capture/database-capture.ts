@@ -279,8 +279,8 @@ export class DatabaseCapture {
     let standsStill = true;
     follower.readBeside(snapshot);
     try {
-      await this.#maker.compare(follower, snapshot, () => {
-        standsStill = !this.#followBeside(follower, follower.walFileBytes - walFileBytes);
+      await this.#maker.compare(follower, snapshot, async () => {
+        standsStill = !(await this.#followBeside(follower, follower.walFileBytes - walFileBytes));
         this.#walWatch.look(follower);
         // It grows because we read: the room for that is the application's.
         const grownBytes = follower.walFileBytes - walFileBytes + (this.#share.isShared ? follower.besideBytes : 0);
@@ -299,7 +299,7 @@ export class DatabaseCapture {
    * While all pages are read: nobody's checkpoint has to wait for that, nor does the WAL grow, as long as there is room for what is captured
    * and for what would be overwritten. `walGrownBytes`: since the reading began. False where it stands still.
    */
-  #followBeside(follower: WalFollower, walGrownBytes: number): boolean {
+  async #followBeside(follower: WalFollower, walGrownBytes: number): Promise<boolean> {
     try {
       const head = follower.head();
       const isDue = follower.isMoveDue(head) || this.#schedule.isDue(follower.cursor.frames);
@@ -307,9 +307,12 @@ export class DatabaseCapture {
       if (!this.#isRoomBeside(follower, head, walGrownBytes)) return false;
       follower.keepBeside();
       if (!follower.mayLetGo) return false;
+      await this.#captureMuch(follower);
       follower.move();
       this.#schedule.note(follower.framesTaken);
-      if (follower.mayLetGo) this.#checkpointIfDue(follower);
+      if (!follower.mayLetGo) return true;
+      await this.#checkpointMuch(follower);
+      this.#checkpointIfDue(follower);
       return true;
     } catch (error) {
       // One that is gone from its name is read to its end all the same.
@@ -362,7 +365,7 @@ export class DatabaseCapture {
       const hadMuch = await this.#captureMuch(follower);
       if (hadMuch || follower.isMoveDue(follower.head())) follower.move();
       this.#schedule.note(follower.framesTaken);
-      this.#cutIfDue(follower);
+      await this.#cutIfDue(follower);
     });
     if (follower.pending.count === 0) {
       for (const waiter of this.#waiters.splice(0, asked)) waiter.resolve(this.#maker.position?.txid);
@@ -433,8 +436,11 @@ export class DatabaseCapture {
     this.#share.leave();
     try {
       if (this.#room.suspended !== undefined) await this.#compare(follower, follower.beginExactly());
-      else if (follower.stands) follower.capture();
-      this.#cut(follower);
+      else if (follower.stands) {
+        await this.#captureMuch(follower);
+        follower.capture();
+      }
+      await this.#cut(follower);
     } catch (error) {
       const message = `the last commits of ${this.#settings.path}, which was removed, could not be captured`;
       this.#log.log('warn', message, { error: messageOf(error) });
@@ -454,9 +460,8 @@ export class DatabaseCapture {
     });
   }
 
-  #cutIfDue(follower: WalFollower): void {
-    if (follower.pending.count === 0) return;
-    if (this.#msUntilCut <= 0 || this.#waiters.length > 0) this.#cut(follower);
+  async #cutIfDue(follower: WalFollower): Promise<void> {
+    if (this.#msUntilCut <= 0 || this.#waiters.length > 0) await this.#cut(follower);
   }
 
   /** While a file is being stored, what comes in is gathered for the next one. */
@@ -467,10 +472,12 @@ export class DatabaseCapture {
     return this.#maker.lastMs + intervalMs * CUT_AT - performance.now();
   }
 
-  #cut(follower: WalFollower): void {
-    if (follower.pending.count === 0) return;
+  async #cut(follower: WalFollower): Promise<void> {
+    const { pending, pageSize } = follower;
+    if (pending.count === 0) return;
     using wal = follower.openWal();
-    this.#maker.increment(follower, wal);
+    if (pending.count * pageSize > SLICE_BYTES) await this.#maker.incrementInTurns(follower, wal);
+    else this.#maker.increment(follower, wal);
   }
 
   #isCheckpointDue(follower: WalFollower): boolean {
@@ -521,8 +528,8 @@ export class DatabaseCapture {
   async #wait(follower: WalFollower): Promise<void> {
     if (this.#room.suspended !== undefined) {
       await this.#lookout.pause(this.#keeper.lookMs);
-    } else if (follower.pending.count === 0 && this.#lookout.isIdle(follower)) {
-      await this.#lookout.whileIdle(follower);
+    } else if (this.#lookout.isIdle(follower)) {
+      await this.#lookout.whileIdle(follower, follower.pending.count > 0 ? this.#msUntilCut : Number.POSITIVE_INFINITY);
       this.#lastCheckMs = Number.NEGATIVE_INFINITY; // it may have been an event of a file that is gone
     } else {
       await this.#lookout.whileBusy(follower, this.#msUntilCut);
@@ -546,7 +553,7 @@ export class DatabaseCapture {
     try {
       for (let tries = 0; tries < LEAVE_TRIES && !(follower.rests && follower.shrinkWal()); tries++) {
         if (!follower.settle()) return;
-        this.#cut(follower);
+        await this.#cut(follower);
       }
     } catch (error) {
       // What was committed before is in files; what came in since is in the WAL.
@@ -568,13 +575,13 @@ export class DatabaseCapture {
       try {
         await this.#captureMuch(follower);
         follower.capture();
-        this.#cut(follower);
+        await this.#cut(follower);
         this.#checkNotOverwritten(follower);
       } catch (error) {
         if (!(error instanceof Discontinuity)) throw error;
         await this.#beginAnew(follower);
         follower.capture();
-        this.#cut(follower);
+        await this.#cut(follower);
       }
       await this.#leave(follower);
     } catch (error) {

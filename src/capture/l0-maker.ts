@@ -289,7 +289,7 @@ export class L0Maker {
    * background reader: writers go on, only the WAL cannot be backfilled past where the follower stands. `onTurn` is called now and
    * then.
    */
-  async compare(follower: WalFollower, snapshot: SnapshotReader, onTurn = (): void => undefined): Promise<void> {
+  async compare(follower: WalFollower, snapshot: SnapshotReader, onTurn: () => Promise<void>): Promise<void> {
     const next = new PageHashes(this.#settings.metaPath, follower.commit);
     try {
       await this.#compareInto(next, follower, snapshot, onTurn);
@@ -302,7 +302,7 @@ export class L0Maker {
     next: PageHashes,
     follower: WalFollower,
     snapshot: SnapshotReader,
-    onTurn: () => void,
+    onTurn: () => Promise<void>,
   ): Promise<void> {
     const { commit, cursor } = follower;
     const kind: L0Kind = this.needsImage(follower.pageSize) ? 'image' : 'diff';
@@ -336,7 +336,7 @@ export class L0Maker {
     snapshot: SnapshotReader,
     writer: L0Writer,
     differing: PageHashes | undefined,
-    onTurn: () => void,
+    onTurn: () => Promise<void>,
   ): Promise<number> {
     const { pageCount, pageSize } = snapshot;
     const capacity = batchCapacity(pageSize);
@@ -355,7 +355,7 @@ export class L0Maker {
       if (sinceTurn < TURN_BYTES) continue;
       sinceTurn = 0;
       await nextTurn();
-      onTurn();
+      await onTurn();
       this.#listener.progress(first * pageSize, pageCount * pageSize);
       if (performance.now() - saidMs < PROGRESS_EVERY_MS) continue;
       saidMs = performance.now();

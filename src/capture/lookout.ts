@@ -92,7 +92,7 @@ export class Lookout {
     this.#glanceLater(follower, follower.rests ? 0 : follower.cursor.frames, cutAtMs);
     try {
       const hints = syncIntervalMs < AT_ONCE_MS ? [this.#commitTo(follower)] : [];
-      await this.#waker.wait(Math.min(mostMs, monitorIntervalMs), ...hints);
+      await this.#waker.wait(Math.min(mostMs, monitorIntervalMs, IDLE_MS), ...hints);
     } finally {
       clearTimeout(this.#glance);
     }
@@ -100,11 +100,17 @@ export class Lookout {
 
   /** `pages`: in the WAL, 0 when they are handed over. */
   #glanceLater(follower: WalFollower, pages: number, cutAtMs: number): void {
-    const mostMs = Math.min(this.#glanceMs, follower.mayRest ? REST_GLANCE_MS : this.#usualMs);
+    const mostMs = Math.min(this.#glanceMs, this.#expectedMs, follower.mayRest ? REST_GLANCE_MS : this.#usualMs);
     this.#glanceMs = 2 * mostMs;
     // When a handover is due is not known long before.
     const dueMs = pages > 0 ? Math.max(this.#schedule.msUntilDue(pages), LEAST_LOOK_MS) : mostMs;
     this.#glance = setTimeout(() => this.#glanceNow(follower, cutAtMs), Math.min(mostMs, dueMs));
+  }
+
+  /** An event came, and no commit yet: it counts in a moment. Only who wants it to be stored at once is told of events then. */
+  get #expectedMs(): number {
+    if (this.#lastEventMs <= this.#schedule.lastFrameMs) return Number.POSITIVE_INFINITY;
+    return Math.max(performance.now() - this.#lastEventMs, LEAST_LOOK_MS);
   }
 
   /** Who wants commits to be stored soon has them noticed soon. */
@@ -144,27 +150,29 @@ export class Lookout {
     this.#awaited = isAwaited ? { backfilled, checkpoints } : before;
   }
 
-  /** Nothing has been committed for a while, and the reader rests. */
+  /** Nothing has been committed for a while, and the reader rests. Something may be pending. */
   isIdle(follower: WalFollower): boolean {
     return performance.now() - this.#schedule.lastFrameMs > IDLE_MS && follower.restsSurely;
   }
 
   /**
-   * Where events tell of commits, there is nothing to do until one comes, and no time after which to look. But an event comes
-   * when frames are written, and a commit counts once the WAL-index says so, which is no event: that can be long after.
+   * Where events tell of commits, there is nothing to do until one comes, and no time after which to look: until what is pending is to be
+   * stored, in `untilCutMs`. But an event comes when frames are written, and a commit counts once the WAL-index says so, which is no
+   * event: that can be long after.
    */
-  async whileIdle(follower: WalFollower): Promise<void> {
+  async whileIdle(follower: WalFollower, untilCutMs: number): Promise<void> {
     const { path, monitorIntervalMs } = this.#settings;
     const quietMs = performance.now() - Math.max(this.#lastEventMs, this.#schedule.lastFrameMs, this.#attachedMs);
     const commit = this.#commitTo(follower);
     const file: Hint = { path };
     if (!this.#isTold) {
-      await this.#waker.wait(monitorIntervalMs, commit);
+      await this.#waker.wait(Math.min(monitorIntervalMs, untilCutMs), commit);
     } else if (quietMs < REST_MS) {
-      await this.#waker.wait(Math.min(Math.max(quietMs, LEAST_LOOK_MS), monitorIntervalMs), commit, file);
+      const soonMs = Math.max(quietMs, LEAST_LOOK_MS);
+      await this.#waker.wait(Math.min(soonMs, monitorIntervalMs, untilCutMs), commit, file);
     } else {
       follower.rest();
-      await this.#waker.sleep(monitorIntervalMs, commit, file);
+      await this.#waker.sleep(monitorIntervalMs, untilCutMs, commit, file);
     }
   }
 

@@ -13,6 +13,9 @@ export interface Hint {
 /** How the system says that it gives no more watches, or descriptors, to this user or process. */
 const NO_WATCHES_LEFT = ['ENOSPC', 'EMFILE', 'ENFILE'] as const;
 
+/** A timer cannot be set for longer. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 const sleepers = new Sleepers();
 
 /**
@@ -44,12 +47,21 @@ export class Waker {
     }, hints);
   }
 
-  /** Waits until something happens; now and then it ends all the same. Where not all of it can be watched: after `unwatchedMs`. */
-  sleep(unwatchedMs: number, ...hints: readonly Hint[]): Promise<void> {
+  /**
+   * Waits until something happens, up to `mostMs`; now and then it ends all the same. Where not all of it can be watched: after
+   * `unwatchedMs`.
+   */
+  sleep(unwatchedMs: number, mostMs: number, ...hints: readonly Hint[]): Promise<void> {
     return this.#wait((resolve, isWatched) => {
-      if (isWatched) return sleepers.add(resolve);
-      const timer = setTimeout(resolve, unwatchedMs);
-      return () => clearTimeout(timer);
+      const undo = isWatched ? [sleepers.add(resolve)] : [];
+      const ms = isWatched ? mostMs : Math.min(unwatchedMs, mostMs);
+      if (ms !== Number.POSITIVE_INFINITY) {
+        const timer = setTimeout(resolve, Math.min(ms, LONGEST_TIMER_MS));
+        undo.push(() => clearTimeout(timer));
+      }
+      return () => {
+        for (const next of undo) next();
+      };
     }, hints);
   }
 

@@ -508,14 +508,7 @@ export class WalFollower {
     const head = this.#nextHead();
     if (head.mxFrame === this.#cursor.frames) return head;
     using wal = this.openWal();
-    const changed = new Set<number>();
-    while (this.#cursor.frames < head.mxFrame) {
-      const next = this.#read(wal, head.mxFrame);
-      if (this.#beside) for (let i = 0; i < wal.count; i++) changed.add(wal.pgno(i));
-      if (this.#take(wal, next)) this.#listener.cut(wal);
-    }
-    // Still under the old read: once it ends, they can be overwritten in the database file, and others in the WAL.
-    this.#beside?.keep(changed);
+    while (this.#cursor.frames < head.mxFrame) if (this.#takeNext(wal, head.mxFrame)) this.#listener.cut(wal);
     // Pages that are only known by their frame must be stored before the reader lets the WAL go.
     if (this.pending.holdsFrames) this.#listener.cut(wal);
     return head;
@@ -529,7 +522,7 @@ export class WalFollower {
     this.#nextHead();
     using wal = this.openWal();
     const most = Math.min(until, this.#cursor.frames + Math.ceil(bytes / frameSize(this.pageSize)));
-    while (this.#cursor.frames < most) if (this.#take(wal, this.#read(wal, most))) return 'file';
+    while (this.#cursor.frames < most) if (this.#takeNext(wal, most)) return 'file';
     if (most < until) return 'some';
     return this.pending.holdsFrames ? 'file' : 'all';
   }
@@ -539,6 +532,14 @@ export class WalFollower {
     this.#followGeneration(head);
     if (head.mxFrame < this.#cursor.frames) throw new Discontinuity('the WAL became shorter');
     return head;
+  }
+
+  /** True at a commit at which everything pending must be stored. */
+  #takeNext(wal: WalReader, until: number): boolean {
+    const next = this.#read(wal, until);
+    // Still under the old read: once it ends, they can be overwritten in the database file, and others in the WAL.
+    this.#beside?.keep(new Set(Array.from({ length: wal.count }, (_, i) => wal.pgno(i))));
+    return this.#take(wal, next);
   }
 
   #read(wal: WalReader, until: number): WalCursor {

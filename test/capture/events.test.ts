@@ -3,6 +3,7 @@ import fs, { type FSWatcher } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { WalIndexReader } from '../../src/capture/wal-index-reader.ts';
 import { CaptureHarness, type Setup, setUp } from '../support/capture.ts';
 
 /** Longer than a test takes: whatever comes meanwhile was not told by this. */
@@ -78,3 +79,26 @@ test('where the system has no watches left, a commit is found within a monitor-i
   const said = watched.harness.messages.filter((message) => message.includes('no more file watches'));
   assert.equal(said.length, 1);
 });
+
+for (const { name, syncIntervalMs } of [
+  { name: 'a quiet database', syncIntervalMs: SOON_MS },
+  { name: 'a quiet database whose last commits are to be stored much later', syncIntervalMs: NEVER_MS },
+]) {
+  test(`${name} is left alone`, async (t) => {
+    const clock = clockOf(t);
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(t, setup.path, { settings: { monitorIntervalMs: NEVER_MS, syncIntervalMs } });
+    await harness.capture.sync();
+    await setup.app.run("INSERT INTO t(v) VALUES ('the last one')");
+    await delay(SETTLE_MS);
+    clock.skip(REST_MS);
+    await delay(SETTLE_MS);
+    const looks = t.mock.method(WalIndexReader.prototype, 'read');
+    const glances = t.mock.method(WalIndexReader.prototype, 'glance');
+    await delay(SETTLE_MS);
+    assert.deepEqual([looks.mock.callCount(), glances.mock.callCount()], [0, 0]);
+    assert.equal(harness.files.length, syncIntervalMs === NEVER_MS ? 1 : 2);
+    await harness.capture.sync();
+    assert.equal(harness.files.length, 2);
+  });
+}

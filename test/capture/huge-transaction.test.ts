@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DatabaseHandles } from '../../src/capture/connections.ts';
 import { L0Writer } from '../../src/capture/l0-writer.ts';
+import { SnapshotReader } from '../../src/capture/snapshot-reader.ts';
 import { WalFollower } from '../../src/capture/wal-follower.ts';
 import { WalReader } from '../../src/capture/wal-reader.ts';
 import { assertEqual, CaptureHarness, setUp } from '../support/capture.ts';
@@ -12,7 +13,6 @@ import { assertEqual, CaptureHarness, setUp } from '../support/capture.ts';
 const MIB = 1024 * 1024;
 /** Of each, in one go: a slice, and what is on its way beside it. */
 const MOST_BYTES = 12 * MIB;
-const NO_CHECKPOINTS = { minCheckpointPages: 1_000_000, checkpointIntervalMs: Number.POSITIVE_INFINITY };
 
 /** Bytes read from the WAL, and put into files, at most without a turn for others of the thread. */
 function watchTurns(t: TestContext): { readonly read: number; readonly added: number } {
@@ -61,18 +61,33 @@ test('a huge transaction is copied and stored in slices, and its checkpoint made
   await assertEqual(setup, harness);
 });
 
-test('a start looks through a large WAL in slices', async (t) => {
+test('so it is while all pages are read: with the WAL that was there, its checkpoint, and what is committed meanwhile', async (t) => {
   const setup = await setUp(t);
-  await setup.app.run('PRAGMA wal_autocheckpoint=0');
-  await setup.app.run('INSERT INTO t(v) VALUES (randomblob(20000000)), (randomblob(20000000))');
+  const application = new DatabaseSync(setup.path);
+  t.after(() => application.close());
+  const blobs = (count: number): string => Array.from({ length: count }, () => '(randomblob(20000000))').join();
+  application.exec(`PRAGMA wal_autocheckpoint=0; INSERT INTO t(v) VALUES ${blobs(5)}`);
   const most = watchTurns(t);
-  const first = new CaptureHarness(t, setup.path, { settings: NO_CHECKPOINTS });
-  await first.capture.sync();
-  first.capture.stop();
-  await first.done;
-  assert.deepEqual(first.kinds, ['image']);
+  const elsewhere = t.mock.method(DatabaseHandles.prototype, 'checkpointElsewhere');
+  const { readRun } = SnapshotReader.prototype;
+  let runs = 0;
+  t.mock.method(
+    SnapshotReader.prototype,
+    'readRun',
+    function (this: SnapshotReader, ...args: Parameters<typeof readRun>) {
+      if (runs++ === 0) application.exec(`INSERT INTO t(v) VALUES ${blobs(2)}`);
+      readRun.apply(this, args);
+    },
+  );
+  const harness = new CaptureHarness(t, setup.path);
+  await harness.capture.sync();
+  assert.ok(runs > 1);
   assert.ok(most.read > 0 && most.read <= MOST_BYTES, `${most.read} bytes read`);
-  assert.ok(most.added <= MOST_BYTES, `${most.added} bytes added`);
+  // The last pages that are read, and a slice of what came meanwhile.
+  assert.ok(most.added > 0 && most.added <= 2 * MOST_BYTES, `${most.added} bytes added`);
+  assert.ok(elsewhere.mock.callCount() > 0);
+  await harness.stop();
+  await assertEqual(setup, harness);
 });
 
 test('what a stop captures in slices is stored, although the database is moved away meanwhile', async (t) => {

@@ -62,7 +62,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'lets pages be overwritten that it has still to read': {
     file: FOLLOWER,
-    edits: [['    this.#beside?.keep(changed);\n', '']],
+    edits: [['    this.#beside?.keep(new Set(Array.from({ length: wal.count }, (_, i) => wal.pgno(i))));\n', '']],
   },
   'lets the read go while it has to read pages that the database no longer has': {
     file: FOLLOWER,
