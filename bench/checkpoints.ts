@@ -4,7 +4,8 @@ import { median } from './figures.ts';
 import type { Tool } from './tools.ts';
 import { WriterProcess, workBeside } from './writer-process.ts';
 
-const WRITER = fileURLToPath(new URL('checkpoints-writer.ts', import.meta.url));
+/** Takes a database, a mode, and settings. */
+export const CHECKPOINTS_WRITER = fileURLToPath(new URL('checkpoints-writer.ts', import.meta.url));
 
 export const CHECKPOINT_MODES = ['FULL', 'RESTART', 'TRUNCATE'] as const;
 export type CheckpointMode = (typeof CHECKPOINT_MODES)[number];
@@ -27,7 +28,7 @@ export interface CheckpointFigures {
 }
 
 /** What the application tells at its end. */
-interface Told {
+export interface CheckpointsTold {
   readonly tookMs: readonly number[];
   readonly refused: number;
 }
@@ -42,8 +43,11 @@ export async function checkpoints(
 ): Promise<CheckpointFigures> {
   const args = [mode, JSON.stringify(settings)];
   const { told } = await workBeside(tool, place, original, (path) =>
-    WriterProcess.begin<Told>(WRITER, [path, ...args]),
+    WriterProcess.begin<CheckpointsTold>(CHECKPOINTS_WRITER, [path, ...args]),
   );
-  const { tookMs, refused } = told;
+  return checkpointFigures(told);
+}
+
+export function checkpointFigures({ tookMs, refused }: CheckpointsTold): CheckpointFigures {
   return { medianMs: median(tookMs), mostMs: Math.max(...tookMs), refused, checkpoints: tookMs.length };
 }

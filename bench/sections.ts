@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { S3Server } from '../test/servers/s3-server.ts';
 import { type AgainFigures, MEANWHILE, startAgain } from './again.ts';
 import { addIncrements, firstReplication, restore } from './bulk.ts';
@@ -7,6 +8,7 @@ import { plainCopies, Workplace } from './copies.ts';
 import { makeSparse } from './database.ts';
 import type { Figures } from './figures.ts';
 import { type IdleFigures, idle } from './idle.ts';
+import { besideHugeTransaction } from './neighbour.ts';
 import { type PutCpu, putCpu } from './put-cpu.ts';
 import { BucketPlace, inBucket, type RequestFigures, requestsOf } from './s3.ts';
 import { type SteadyFigures, type StreamSettings, steadyStream } from './steady.ts';
@@ -83,6 +85,7 @@ export type SectionName =
   | 'again'
   | 'idle'
   | 'checkpoints'
+  | 'neighbour'
   | 'start'
   | 's3-restore'
   | 's3-requests'
@@ -100,6 +103,8 @@ const STARTS_A_RUN = 5;
 const MANY_DATABASES = 200;
 /** More than they can all be looked at one after the other all the time. */
 const VERY_MANY_DATABASES = 2000;
+/** Long enough for the transaction, and what becomes of it. */
+const NEIGHBOUR = { hugeMib: 450, commitsPerSecond: 50, commitsBetween: [3, 7], checkpoints: 120 } as const;
 const SHORTEST_INTERVAL = '0s';
 /** The contenders of the section `large`. */
 export const LARGE_FIRST = 'first replication';
@@ -142,6 +147,11 @@ export const SECTIONS: readonly Section[] = [
     name: 'checkpoints',
     title: () => 'What an application waits for its own checkpoints, by the rate of its commits',
     run: runCheckpoints,
+  },
+  {
+    name: 'neighbour',
+    title: () => `The same while another database of the process commits ${NEIGHBOUR.hugeMib} MiB in one transaction`,
+    run: runNeighbour,
   },
   { name: 'start', title: () => 'Start-up: restore -if-db-not-exists with the database there', run: runStart },
   {
@@ -277,6 +287,16 @@ async function runCheckpoints(setting: Setting): Promise<Result> {
       }
       by[`${mode}, ${pace}`] = figures;
     }
+  }
+  return { kind: 'checkpoints', by };
+}
+
+/** Of one tool: Litestream refuses such checkpoints beside nothing, too. */
+async function runNeighbour({ work, smallDatabase, rivulet }: Setting): Promise<Result> {
+  const by: Record<string, Record<string, CheckpointFigures>> = {};
+  for (const mode of CHECKPOINT_MODES) {
+    const folder = join(work, 'neighbour');
+    by[mode] = { [rivulet.name]: await besideHugeTransaction(rivulet, folder, smallDatabase, mode, NEIGHBOUR) };
   }
   return { kind: 'checkpoints', by };
 }

@@ -8,7 +8,7 @@ import type { Tool } from './tools.ts';
 
 const LIMIT_MS = 120_000;
 /** Longer than any tool waits before it stores what it has. */
-const SETTLE_MS = 2500;
+export const SETTLE_MS = 2500;
 /** Between two looks at the size of the WAL. */
 const LOOK_MS = 20;
 
@@ -98,7 +98,8 @@ function firstFile({ replicaPath }: Workplace): string {
   return join(replicaPath, 'ltx/0/0000000000000001-0000000000000001.ltx');
 }
 
-async function waitUntil(what: string, needed: LineProcess, done: () => boolean): Promise<void> {
+/** Waits, for as long as the process runs that it needs. */
+export async function waitUntil(what: string, needed: LineProcess, done: () => boolean): Promise<void> {
   for (const until = Date.now() + LIMIT_MS; !done(); await sleep(20)) {
     if (!needed.running) throw new Error(`a process ended before ${what} came:\n${needed.log}`);
     if (Date.now() > until) throw new Error(`${what} did not come in ${LIMIT_MS / 1000} s`);

@@ -15,6 +15,7 @@ import { requireSqlite } from '../sqlite/engine.ts';
 import { SMALL_CACHE } from '../sqlite/small-cache.ts';
 import { isBusy, isMoved, SQLITE, sqliteCode } from '../sqlite/sqlite-error.ts';
 import { type CheckpointResult, type CheckpointWork, checkpointElsewhere } from './checkpoint-elsewhere.ts';
+import { FileStamp } from './file-stamp.ts';
 import { Replaced } from './interruptions.ts';
 
 /** The disk fails, or is full. */
@@ -129,6 +130,7 @@ export class DatabaseHandles {
   readonly databaseFd: number;
   readonly walIndexFd: number;
   readonly walFd: number;
+  readonly stamp: FileStamp;
   reader: Connection;
   #twin: Connection | undefined;
   #barrier: Connection | undefined;
@@ -152,6 +154,7 @@ export class DatabaseHandles {
       this.databaseFd = describe(path);
       this.walIndexFd = describe(`${path}-shm`);
       this.walFd = describe(`${path}-wal`);
+      this.stamp = new FileStamp(this.databaseFd);
     } catch (error) {
       // The connection first: closing a descriptor drops the locks of any connection that is still open.
       this.reader.close();
@@ -182,7 +185,9 @@ export class DatabaseHandles {
 
   /** Makes one with the checkpointer. */
   checkpoint(mode: CheckpointMode): CheckpointResult {
-    const result = this.checkpointer.checkpoint(mode);
+    const { checkpointer } = this;
+    using _ = this.stamp.writing();
+    const result = checkpointer.checkpoint(mode);
     if (!result.busy) this.#checkpoints++;
     return result;
   }
@@ -192,6 +197,7 @@ export class DatabaseHandles {
     this.#checkpointer ??= this.#connect(false); // see #sync
     const identity = identifyOpen(this.databaseFd);
     const { databaseFd, walFd } = this;
+    using _ = this.stamp.writing();
     const result = await checkpointElsewhere({ path: this.#path, identity, databaseFd, walFd });
     if (!result.busy) this.#checkpoints++;
     return result;

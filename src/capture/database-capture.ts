@@ -272,7 +272,8 @@ export class DatabaseCapture {
     follower?.[Symbol.dispose]();
   }
 
-  async #compare(follower: WalFollower, head: WalIndexHead): Promise<void> {
+  async #compare(follower: WalFollower, found: WalIndexHead): Promise<void> {
+    const head = await this.#withLittleWal(follower, found);
     using wal = follower.openWal();
     using snapshot = await this.#stand(follower, head, wal);
     const { cursor, walFileBytes } = follower;
@@ -293,6 +294,13 @@ export class DatabaseCapture {
       follower.readBeside(undefined);
     }
     this.#walWatch.compared(follower, cursor, standsStill);
+  }
+
+  /** What is only in the WAL would have to be kept while all pages are read, and past a limit everybody's checkpoint waits for that. */
+  async #withLittleWal(follower: WalFollower, head: WalIndexHead): Promise<WalIndexHead> {
+    if ((head.mxFrame - head.backfilled) * follower.pageSize <= SLICE_BYTES) return head;
+    await follower.backfill(this.#thread.hasOthers());
+    return follower.beginExactly();
   }
 
   /**
@@ -359,7 +367,7 @@ export class DatabaseCapture {
 
   async #look(follower: WalFollower): Promise<void> {
     const asked = this.#waiters.length;
-    this.#checkStillThere(follower);
+    await this.#checkStillThere(follower);
     if (!(await this.#resumeIfSuspended(follower))) return;
     await this.#orCompare(follower, async () => {
       const hadMuch = await this.#captureMuch(follower);
@@ -416,7 +424,9 @@ export class DatabaseCapture {
     if (await this.#captureMuch(follower)) follower.move();
   }
 
-  #checkStillThere(follower: WalFollower): void {
+  async #checkStillThere(follower: WalFollower): Promise<void> {
+    // Before anything is captured that is based on what the file holds.
+    await this.#checkNotOverwritten(follower);
     const now = performance.now();
     // Who waits for all commits means those of the database that is there now.
     if (this.#waiters.length === 0 && now - this.#lastCheckMs < this.#settings.monitorIntervalMs) return;
@@ -425,7 +435,6 @@ export class DatabaseCapture {
       const isThere = identify(this.#settings.path) !== undefined;
       throw new Replaced(isThere ? 'the database was replaced by another file' : 'the database was removed');
     }
-    this.#checkNotOverwritten(follower);
     // However sure: a read that stood in the way after all would do so until the next commit.
     if (follower.rests) follower.move();
   }
@@ -449,8 +458,8 @@ export class DatabaseCapture {
   }
 
   /** A copy over the open database is seen by nobody's SQLite; what would be captured from then on is neither of the two. */
-  #checkNotOverwritten(follower: WalFollower): void {
-    if (!follower.rests || follower.pending.count > 0 || follower.fileIsAsCaptured(this.#maker)) return;
+  async #checkNotOverwritten(follower: WalFollower): Promise<void> {
+    if (!follower.stands || (await follower.fileIsAsCaptured(this.#maker))) return;
     const { path } = this.#settings;
     throw new RivuletError({
       code: OVERWRITTEN,
@@ -529,7 +538,10 @@ export class DatabaseCapture {
     if (this.#room.suspended !== undefined) {
       await this.#lookout.pause(this.#keeper.lookMs);
     } else if (this.#lookout.isIdle(follower)) {
-      await this.#lookout.whileIdle(follower, follower.pending.count > 0 ? this.#msUntilCut : Number.POSITIVE_INFINITY);
+      const untilCutMs = follower.pending.count > 0 ? this.#msUntilCut : Number.POSITIVE_INFINITY;
+      // What is compared little by little goes on at the next look.
+      const untilLookMs = follower.isFileDoubtful ? this.#settings.monitorIntervalMs : untilCutMs;
+      await this.#lookout.whileIdle(follower, Math.min(untilCutMs, untilLookMs));
       this.#lastCheckMs = Number.NEGATIVE_INFINITY; // it may have been an event of a file that is gone
     } else {
       await this.#lookout.whileBusy(follower, this.#msUntilCut);
@@ -576,7 +588,7 @@ export class DatabaseCapture {
         await this.#captureMuch(follower);
         follower.capture();
         await this.#cut(follower);
-        this.#checkNotOverwritten(follower);
+        await this.#checkNotOverwritten(follower);
       } catch (error) {
         if (!(error instanceof Discontinuity)) throw error;
         await this.#beginAnew(follower);

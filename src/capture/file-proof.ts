@@ -1,4 +1,4 @@
-import { fileNameOfOpen, stampOfOpen, versionOfOpen } from '../base/database-files.ts';
+import { fileNameOfOpen, versionOfOpen } from '../base/database-files.ts';
 import { readFully } from '../base/durable-file.ts';
 import { PageBatch } from '../ltx/page-batch.ts';
 import { DATABASE_HEADER_SIZE, readDatabaseHeader } from '../sqlite/database-header.ts';
@@ -7,6 +7,9 @@ import type { PageTable } from './page-table.ts';
 
 /** Pages of the database file that are looked at. */
 const SAMPLED_PAGES = 256;
+
+/** Bytes that are compared before other work of the thread gets its turn. */
+const TURN_BYTES = 8 * 1024 * 1024;
 
 /** What the replica has of each page. */
 export interface KnownPages {
@@ -21,8 +24,8 @@ export interface KnownPages {
 export class FileProof {
   readonly #databaseFd: number;
   readonly #pageSize: number;
-  /** When the file was last written, and how long it is, as of the last look that found it right. */
-  #stamp = '';
+  /** All pages up to this one were found right by {@link compare}. */
+  #rightTo = 0;
 
   constructor(databaseFd: number, pageSize: number) {
     this.#databaseFd = databaseFd;
@@ -46,13 +49,42 @@ export class FileProof {
     return reading.kind === 'database' ? reading.header.pageSize : undefined;
   }
 
-  /** As {@link holds}, for a file that must hold every page; it is read only if it looks changed since the last time. */
-  stillHolds(known: KnownPages): boolean {
-    const stamp = stampOfOpen(this.#databaseFd);
-    if (stamp === this.#stamp) return true;
-    if (!this.holds(known)) return false;
-    this.#stamp = stamp;
-    return true;
+  /** What was compared counts no more. */
+  restart(): void {
+    this.#rightTo = 0;
+  }
+
+  /**
+   * Compares the pages that follow those that were, up to `bytes` of them, with what is known; pages that `changed` are known otherwise.
+   * In steps, between which other work gets its turn. SQLite must not be able to write to the file.
+   */
+  *compare(
+    known: KnownPages,
+    changed: { has(pgno: number): boolean },
+    bytes: number,
+  ): Generator<undefined, 'right' | 'wrong' | 'unfinished'> {
+    using batch = new PageBatch(this.#pageSize);
+    const lock = lockPageNumber(this.#pageSize);
+    let sinceTurn = 0;
+    for (let left = bytes; this.#rightTo < known.pageCount; left -= batch.bytes.length) {
+      if (left <= 0) return 'unfinished';
+      const count = Math.min(batch.capacity, known.pageCount - this.#rightTo);
+      const got = readFully(this.#databaseFd, batch.slice(0, count), this.#rightTo * this.#pageSize);
+      batch.bytes.fill(0, got);
+      for (let i = 0; i < count; i++) batch.pgnos[i] = this.#rightTo + i + 1;
+      batch.hash(count);
+      for (let i = 0; i < count; i++) {
+        const pgno = batch.pgnos[i] ?? 0;
+        if (pgno !== lock && batch.hashes[i] !== known.hashOf(pgno) && !changed.has(pgno)) return 'wrong';
+      }
+      this.#rightTo += count;
+      sinceTurn += batch.bytes.length;
+      if (sinceTurn < TURN_BYTES) continue;
+      sinceTurn = 0;
+      yield;
+    }
+    this.#rightTo = 0;
+    return 'right';
   }
 
   /** True when sampled pages are in the file as they are known; pages that `frames` has are not looked at. */

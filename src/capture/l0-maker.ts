@@ -408,7 +408,7 @@ export class L0Maker {
       frames,
       sums: chain,
       file: follower.fileName,
-      version: follower.fileVersion,
+      version: follower.provenVersion,
       isWhole: follower.mayRest,
       boot: this.#boot,
     };
@@ -417,10 +417,10 @@ export class L0Maker {
   /** Records where to go on in the WAL, if that is known better than before. Nothing is pending. */
   notePlace(follower: WalFollower): void {
     assert(follower.pending.count === 0, 'everything up to the place is in a file');
-    const { fileVersion } = follower;
+    const { provenVersion } = follower;
     const before = this.#position?.wal;
-    if (!this.#position || fileVersion === undefined) return;
-    if (before?.version === fileVersion && (before.isWhole || !follower.mayRest)) return;
+    if (!this.#position || provenVersion === undefined) return;
+    if (before?.version === provenVersion && (before.isWhole || !follower.mayRest)) return;
     this.#position = { ...this.#position, wal: this.#walPosition(follower) };
     try {
       this.#journal.note(this.#position, this.#hashes);

@@ -135,13 +135,17 @@ export function* newestFrames(
   wanted?: ReadonlySet<number>,
 ): Generator<undefined, PageTable | undefined> {
   const frames = new PageTable(scratchFolder);
-  const end = yield* walk(wal, salts, until, ({ first, count }) => {
-    for (let i = 0; i < count; i++) {
-      const pgno = wal.pgno(i);
-      if (!wanted || wanted.has(pgno)) frames.set(pgno, first + i);
-    }
-  });
-  if (end) return frames;
-  frames[Symbol.dispose]();
-  return undefined;
+  let isWhole = false;
+  try {
+    const end = yield* walk(wal, salts, until, ({ first, count }) => {
+      for (let i = 0; i < count; i++) {
+        const pgno = wal.pgno(i);
+        if (!wanted || wanted.has(pgno)) frames.set(pgno, first + i);
+      }
+    });
+    isWhole = end !== undefined;
+    return isWhole ? frames : undefined;
+  } finally {
+    if (!isWhole) frames[Symbol.dispose]();
+  }
 }

@@ -19,7 +19,7 @@ import { cursorFrom } from './continuation.ts';
 import { FileProof, type KnownPages } from './file-proof.ts';
 import type { CaptureGauges } from './gauges.ts';
 import { Handover, type HandoverLimits, type HandoverOutcome } from './handover.ts';
-import { Discontinuity, Hindered, NotReady } from './interruptions.ts';
+import { Discontinuity, Hindered, NotReady, Replaced } from './interruptions.ts';
 import { PageTable } from './page-table.ts';
 import { PendingPages } from './pending-pages.ts';
 import { newestFrames, SnapshotReader } from './snapshot-reader.ts';
@@ -28,6 +28,8 @@ import { type WalCursor, WalReader } from './wal-reader.ts';
 
 /** Frames that a move leaves to others to sync, in bytes: few, and so many that everything else here would wait for too long. */
 const LEFT_TO_SYNC = { few: 8 * 1024 * 1024, many: 128 * 1024 * 1024 } as const;
+/** Compared at a look of a database file that somebody else wrote to. */
+const COMPARED_AT_ONCE_BYTES = 32 * 1024 * 1024;
 /** Kept in one go of what is read beside what happens. */
 const KEPT_AT_ONCE_BYTES = 8 * 1024 * 1024;
 /** Tries to begin a read under the barrier, where nothing but chance is in the way. */
@@ -90,6 +92,8 @@ export class WalFollower {
   #restartable = false;
   /** Read transactions begun in a row in that state. */
   #restingReads = 0;
+  /** It was so when the file was looked at last, and has been since. */
+  #restedSurely = false;
   #framesTaken = 0;
   /** What is being read beside what happens. */
   #beside: SnapshotReader | undefined;
@@ -266,12 +270,34 @@ export class WalFollower {
     );
   }
 
+  /** The same where it is known to hold what was captured. */
+  get provenVersion(): string | undefined {
+    return this.isFileDoubtful ? undefined : this.fileVersion;
+  }
+
+  /** Somebody else than our checkpoints wrote to the database file, and it was not found right since. */
+  get isFileDoubtful(): boolean {
+    return this.#handles.stamp.isDoubtful;
+  }
+
   /**
-   * False when the database file was written to past SQLite: it does not hold what was captured. Only while the standing
-   * read rests and nothing is pending: a checkpoint cannot reach the file then. It is read only if it looks changed.
+   * False when the database file was written to past SQLite: it does not hold what was captured. It is looked at while the standing read
+   * surely rests: no checkpoint can reach the file then, so what was written since is wrong or nothing, and all of it is compared.
+   * What somebody wrote before is most likely a checkpoint, and it is compared little by little.
    */
-  fileIsAsCaptured(known: KnownPages): boolean {
-    return this.#file.stillHolds(known);
+  async fileIsAsCaptured(known: KnownPages): Promise<boolean> {
+    const { stamp } = this.#handles;
+    const couldWrite = !this.#restedSurely;
+    const isWritten = stamp.look();
+    this.#restedSurely = this.#restartable && this.#restingReads >= SURE_READS;
+    if (isWritten) this.#file.restart();
+    if (!this.#restedSurely || !stamp.isDoubtful) return true;
+    const bytes = isWritten && !couldWrite ? Number.POSITIVE_INFINITY : COMPARED_AT_ONCE_BYTES;
+    // Pages beyond that came since, or came back.
+    const pages = { pageCount: Math.min(known.pageCount, this.#fewestPages), hashOf: known.hashOf.bind(known) };
+    const found = await inTurns(this.#file.compare(pages, this.pending, bytes));
+    if (found === 'right') stamp.trust();
+    return found !== 'wrong';
   }
 
   /** Everything pending is stored. */
@@ -293,9 +319,9 @@ export class WalFollower {
   }
 
   [Symbol.dispose](): void {
-    this.pending.clear();
     try {
       this.#handles.close();
+      this.pending.clear();
     } finally {
       releaseDatabase(this.identity);
     }
@@ -332,6 +358,8 @@ export class WalFollower {
     this.#fewestPages = known.pageCount;
     this.#cutFrame = cursor.frames;
     this.#syncedFrame = head.backfilled;
+    this.#handles.stamp.look();
+    this.#handles.stamp.trust();
     this.#stands = true;
     this.#restartable = head.mxFrame === head.backfilled && head.mxFrame === cursor.frames;
     return true;
@@ -377,6 +405,8 @@ export class WalFollower {
     this.#commit = this.#pagesAt(head);
     if (this.#commit === 0) throw new NotReady('the database is empty');
     this.#fewestPages = this.#commit;
+    this.#handles.stamp.look();
+    this.#handles.stamp.trust(); // all of it will be read
     // Frames that are backfilled are in the file, and the WAL may be restarted over them; others are held by the read.
     const { scratchFolder } = this.#settings;
     const frames = this.#restartable
@@ -389,7 +419,12 @@ export class WalFollower {
 
   #readerOf(wal: WalReader, frames: PageTable): SnapshotReader {
     const { databaseFd } = this.#handles;
-    return new SnapshotReader({ databaseFd, wal, pageCount: this.#commit, frames }, this.#settings.scratchFolder);
+    try {
+      return new SnapshotReader({ databaseFd, wal, pageCount: this.#commit, frames }, this.#settings.scratchFolder);
+    } catch (error) {
+      frames[Symbol.dispose]();
+      throw error;
+    }
   }
 
   #pagesAt({ mxFrame, pageCount }: WalIndexHead): number {
@@ -497,6 +532,7 @@ export class WalFollower {
 
   #noteRestartable(restartable: boolean): void {
     this.#restingReads = restartable ? this.#restingReads + 1 : 0;
+    if (!restartable) this.#restedSurely = false;
     this.#restartable = restartable;
   }
 
@@ -601,6 +637,16 @@ export class WalFollower {
   get backlogBytes(): number {
     const { mxFrame, backfilled } = this.head();
     return Math.max(0, Math.min(mxFrame, this.#cursor.frames) - backfilled) * frameSize(this.pageSize);
+  }
+
+  /** Brings what it can of the WAL into the database file, for a reading of all pages: they come from there then. */
+  async backfill(elsewhere: boolean): Promise<void> {
+    try {
+      if (elsewhere) await this.#handles.checkpointElsewhere();
+      else this.#handles.checkpoint('PASSIVE');
+    } catch (error) {
+      if (!(error instanceof Replaced)) throw error; // one that is gone from its name is read as it is
+    }
   }
 
   /** Has a checkpoint made by another thread: this one goes on with other databases. */

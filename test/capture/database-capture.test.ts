@@ -387,6 +387,73 @@ describe('coming back', () => {
     });
   }
 
+  test('an older copy that is put into the file meanwhile, and differs in few pages, ends the capture before anything is built on it', async (t) => {
+    const setup = await setUpMany(t);
+    const copy = `${setup.path}.copy`;
+    execFileSync('cp', [setup.path, copy]);
+    const harness = new CaptureHarness(t, setup.path);
+    await harness.capture.sync();
+    for (const id of [2001, 3733]) {
+      await setup.app.run(`UPDATE few SET n = 101 WHERE id = ${id}`);
+      await harness.capture.sync();
+    }
+    await setup.app.close();
+    await harness.until(() => harness.gauges.get('walFramesWaiting') === 0, 'it is in the database file');
+    await setTimeout(500); // it rests
+    const before = readFileSync(copy);
+    assertNotSampled(harness.image.differences(before), before.length / 512);
+    const files = harness.files.length;
+    const ended = assert.rejects(harness.done, { code: 'DATABASE_OVERWRITTEN' });
+    execFileSync('cp', [copy, setup.path]); // another process: this one must not open it
+    const app = await sqliteProcess(t, setup.path);
+    await app.run('INSERT INTO few(n) VALUES (1), (2), (3)');
+    await ended;
+    assert.equal(harness.files.length, files);
+  });
+
+  test('checkpoints of the application that write to the file are no reason for anything, once the file is found right', async (t) => {
+    const setup = await setUpMany(t);
+    const first = new CaptureHarness(t, setup.path, { settings: { minCheckpointPages: 1_000_000 } });
+    await first.capture.sync();
+    await setup.app.run('UPDATE few SET n = 102; PRAGMA wal_checkpoint(FULL)');
+    await first.capture.sync();
+    const size = statSync(setup.path).size;
+    await first.until(() => first.gauges.get('walFramesWaiting') === 0, 'it is in the database file');
+    await setTimeout(500);
+    await first.stop();
+    const second = new CaptureHarness(t, setup.path, { after: first });
+    await setup.app.run('UPDATE few SET n = 103 WHERE id = 1');
+    await second.capture.sync();
+    await second.stop();
+    assert.ok(second.files[0] && second.files[0].sizeBytes < size / 10);
+    assert.deepEqual(second.kinds, ['increment']);
+    await assertEqual(setup, second);
+  });
+
+  test('once an application lets it be opened that had it for itself', async (t) => {
+    const setup = await setUp(t);
+    await setup.app.run("PRAGMA locking_mode=EXCLUSIVE; INSERT INTO t(v) VALUES ('alone')");
+    const harness = new CaptureHarness(t, setup.path);
+    await harness.until(() => harness.states.some(({ kind }) => kind === 'waiting'), 'it is busy');
+    await setup.app.run('PRAGMA locking_mode=NORMAL; SELECT count(*) FROM t');
+    await harness.until(() => harness.files.length > 0, 'it is captured');
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
+  test('by a comparison when nothing but the WAL and its index were removed meanwhile, and made anew', async (t) => {
+    const setup = await setUp(t);
+    const harness = new CaptureHarness(t, setup.path);
+    await harness.capture.sync();
+    await setup.app.kill();
+    execFileSync('rm', [`${setup.path}-wal`, `${setup.path}-shm`]);
+    const app = await sqliteProcess(t, setup.path);
+    await app.run("PRAGMA wal_autocheckpoint=0; INSERT INTO t(v) VALUES ('in a new WAL')");
+    await harness.until(() => harness.files.length > 1, 'the commit is captured');
+    await harness.stop();
+    await assertEqual({ path: setup.path, app }, harness);
+  });
+
   test('by a comparison when the WAL was removed with commits in it', async (t) => {
     const setup = await setUpMany(t);
     const reader = await sqliteProcess(t, setup.path);

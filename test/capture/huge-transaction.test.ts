@@ -9,10 +9,12 @@ import { SnapshotReader } from '../../src/capture/snapshot-reader.ts';
 import { WalFollower } from '../../src/capture/wal-follower.ts';
 import { WalReader } from '../../src/capture/wal-reader.ts';
 import { assertEqual, CaptureHarness, setUp } from '../support/capture.ts';
+import { sqliteProcess } from '../support/sqlite-process.ts';
 
 const MIB = 1024 * 1024;
 /** Of each, in one go: a slice, and what is on its way beside it. */
 const MOST_BYTES = 12 * MIB;
+const NO_CHECKPOINTS = { minCheckpointPages: 1_000_000, checkpointIntervalMs: Number.POSITIVE_INFINITY };
 
 /** Bytes read from the WAL, and put into files, at most without a turn for others of the thread. */
 function watchTurns(t: TestContext): { readonly read: number; readonly added: number } {
@@ -88,6 +90,24 @@ test('so it is while all pages are read: with the WAL that was there, its checkp
   assert.ok(elsewhere.mock.callCount() > 0);
   await harness.stop();
   await assertEqual(setup, harness);
+});
+
+test('a start that goes on where the last run stopped looks through a large WAL in slices', async (t) => {
+  const setup = await setUp(t);
+  const first = new CaptureHarness(t, setup.path, { settings: NO_CHECKPOINTS });
+  await first.capture.sync();
+  const reader = await sqliteProcess(t, setup.path);
+  await reader.run('BEGIN; SELECT count(*) FROM t'); // nothing after this gets into the database file
+  await setup.app.run('INSERT INTO t(v) VALUES (randomblob(20000000)), (randomblob(20000000))');
+  await first.capture.sync();
+  await first.stop();
+  const most = watchTurns(t);
+  const second = new CaptureHarness(t, setup.path, { settings: NO_CHECKPOINTS, after: first });
+  await second.capture.sync();
+  assert.ok(second.messages.includes('continuing where the last run stopped'), second.messages.join());
+  // The last frames of one walk, and a slice of the next.
+  assert.ok(most.read > 0 && most.read <= 2 * MOST_BYTES, `${most.read} bytes read`);
+  await second.stop();
 });
 
 test('what a stop captures in slices is stored, although the database is moved away meanwhile', async (t) => {

@@ -7,6 +7,7 @@ import { SnapshotReader } from '../../src/capture/snapshot-reader.ts';
 import { databaseChecksum } from '../restore/history.ts';
 import { assertEqual, CaptureHarness, setUp } from '../support/capture.ts';
 import { readLtx } from '../support/ltx.ts';
+import { sqliteProcess } from '../support/sqlite-process.ts';
 
 /** Reads as a slow disk does it; `onRead` is told before each run of pages. */
 function slowDownReading(t: TestContext, ms: number, onRead = (_: SnapshotReader): void => undefined): void {
@@ -57,9 +58,23 @@ describe('what happens while all pages are read', () => {
     await assertEqual(setup, harness);
   });
 
+  test('a large WAL that is there at the start is brought into the database file first, and keeps nobody waiting', async (t) => {
+    const setup = await setUp(t);
+    await setup.app.run('INSERT INTO t(v) VALUES (randomblob(20000000))'); // all of it in the WAL
+    const unkept: number[] = [];
+    slowDownReading(t, 0, (snapshot) => unkept.push(snapshot.unkeptBytes(snapshot.pageCount)));
+    const harness = new CaptureHarness(t, setup.path, { settings: { minCheckpointPages: 1_000_000 } });
+    await harness.capture.sync();
+    assert.equal(unkept[0], 0);
+    await harness.stop();
+    await assertEqual(setup, harness);
+  });
+
   test('what is kept while all pages are read leaves the application its disk', async (t) => {
     const setup = await setUp(t);
-    await setup.app.run('INSERT INTO t(v) VALUES (randomblob(60000000))'); // all of it in the WAL
+    const reader = await sqliteProcess(t, setup.path);
+    await reader.run('BEGIN; SELECT count(*) FROM t');
+    await setup.app.run('INSERT INTO t(v) VALUES (randomblob(60000000))'); // all of it in the WAL, and there it stays
     const freeBytes = 30_000_000;
     t.mock.method(fs, 'statfsSync', () => ({ bsize: 1, bavail: freeBytes }));
     syncBuiltinESMExports();
@@ -73,6 +88,7 @@ describe('what happens while all pages are read', () => {
     await harness.capture.sync();
     const most = Math.max(...kept);
     assert.ok(most > 0 && most <= freeBytes / 2, `${most} bytes`);
+    await reader.run('ROLLBACK');
     await harness.stop();
     await assertEqual(setup, harness);
   });
