@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 
 const [, , path = '', mib = ''] = process.argv;
 const db = new DatabaseSync(path, { timeout: 60_000 });
-db.exec('PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE huge (bytes BLOB)');
+db.exec('PRAGMA synchronous = NORMAL; CREATE TABLE huge (bytes BLOB)');
 const insert = db.prepare('INSERT INTO huge VALUES (randomblob(1048576))');
 
 process.stdin.on('end', () => process.exit());

@@ -18,9 +18,9 @@ const HUGE_WRITER = fileURLToPath(new URL('huge-writer.ts', import.meta.url));
 /** After so long the huge transaction begins: in the midst of the checkpoints. */
 const BEGINS_MS = 1000;
 
-/** What an application waits for its checkpoints while another database of the same process commits one huge transaction. */
+/** What an application waits for its checkpoints while another database, of the same replicator or none, gets one huge transaction. */
 export async function besideHugeTransaction(
-  tool: Tool,
+  tool: Tool | undefined,
   folder: string,
   original: string,
   mode: CheckpointMode,
@@ -34,7 +34,7 @@ export async function besideHugeTransaction(
   });
   const config = join(folder, 'config.yml');
   writeFileSync(config, JSON.stringify({ dbs })); // JSON is YAML
-  const replicator = new LineProcess([tool.program, 'replicate', '-config', config], undefined, tool.env);
+  const replicator = tool && new LineProcess([tool.program, 'replicate', '-config', config], undefined, tool.env);
   const writers: WriterProcess<unknown>[] = [];
   try {
     const [app, neighbour] = dbs.map(({ path }) => path);
@@ -46,12 +46,12 @@ export async function besideHugeTransaction(
     const huge = await WriterProcess.begin<{ readonly tookMs: number }>(HUGE_WRITER, [neighbour ?? '', `${hugeMib}`]);
     writers.push(writer, huge);
     const images = dbs.map(({ replica }) => join(replica.path, 'ltx/0/0000000000000001-0000000000000001.ltx'));
-    await waitUntil('the first images', replicator, () => images.every((path) => existsSync(path)));
+    if (replicator) await waitUntil('the first images', replicator, () => images.every((path) => existsSync(path)));
     await sleep(SETTLE_MS);
     const [told] = await Promise.all([writer.work(), sleep(BEGINS_MS).then(() => huge.work())]);
     return checkpointFigures(told);
   } finally {
-    await Promise.all([...writers.map((writer) => writer.end()), replicator.kill()]);
+    await Promise.all([...writers.map((writer) => writer.end()), replicator?.kill()]);
     rmSync(folder, { recursive: true, force: true });
   }
 }

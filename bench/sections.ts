@@ -291,12 +291,15 @@ async function runCheckpoints(setting: Setting): Promise<Result> {
   return { kind: 'checkpoints', by };
 }
 
-/** Of one tool: Litestream refuses such checkpoints beside nothing, too. */
+/** Litestream refuses such checkpoints anyway. */
 async function runNeighbour({ work, smallDatabase, rivulet }: Setting): Promise<Result> {
   const by: Record<string, Record<string, CheckpointFigures>> = {};
   for (const mode of CHECKPOINT_MODES) {
     const folder = join(work, 'neighbour');
-    by[mode] = { [rivulet.name]: await besideHugeTransaction(rivulet, folder, smallDatabase, mode, NEIGHBOUR) };
+    by[mode] = {
+      [rivulet.name]: await besideHugeTransaction(rivulet, folder, smallDatabase, mode, NEIGHBOUR),
+      alone: await besideHugeTransaction(undefined, folder, smallDatabase, mode, NEIGHBOUR),
+    };
   }
   return { kind: 'checkpoints', by };
 }

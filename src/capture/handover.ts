@@ -22,6 +22,8 @@ const BARRIER_BYTES = 1024 * 1024;
 const URGENT_TRIES = 5;
 /** What may come in before an urgent one without a file being made behind it. */
 const URGENT_BYTES = 4 * BARRIER_BYTES;
+/** More than this that came in while a checkpoint was made is copied little by little first, outside of the handover: other databases wait. */
+const MUCH_BYTES = 8 * 1024 * 1024;
 /** Frames that are not in the database file while somebody else's checkpoint is under way, in bytes. More: it is waited for. */
 const MET_BYTES = 4 * 1024 * 1024;
 /** Checkpoints beside writers before they are held up for the last one; each leaves it less to do. */
@@ -77,6 +79,7 @@ export class Handover {
   readonly #gauges: CaptureGauges;
   #patienceMs: number = BARRIER_PATIENCE_MS.first;
   #failure: string | undefined;
+  #gaveWay = false;
 
   constructor(follower: StandingReader, handles: DatabaseHandles, limits: HandoverLimits, gauges: CaptureGauges) {
     this.#follower = follower;
@@ -116,7 +119,7 @@ export class Handover {
       // Copying it would hold writers up for too long, unless they fill the WAL faster than it is copied.
       const before = follower.head();
       if (this.#isMoreThan(BARRIER_BYTES, follower.uncopied(before))) {
-        if (!isUrgent && !this.#isUrgent(before.mxFrame)) return 'busy';
+        if ((!isUrgent && !this.#isUrgent(before.mxFrame)) || this.#givesWay()) return 'busy';
         if (tries < URGENT_TRIES) return 'late';
       }
       follower.capture();
@@ -155,7 +158,7 @@ export class Handover {
       const isUrgent = this.#isUrgent(frames);
       if (i > 0 && !isBlocked && isUrgent) break;
       const isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside);
-      if (this.#failure !== undefined) return 'busy';
+      if (this.#failure !== undefined || this.#givesWay()) return 'busy';
       const { backfilled, mxFrame } = follower.head();
       if (!isDone || backfilled === frames || backfilled !== (stoppedAt ?? backfilled)) isBlocked = false;
       stoppedAt = backfilled;
@@ -197,6 +200,13 @@ export class Handover {
       this.#gauges.addBarrier(performance.now() - since);
       checkpointer.patience(0);
     }
+  }
+
+  /** Not twice in a row: the WAL may not grow for that. */
+  #givesWay(): boolean {
+    const follower = this.#follower;
+    this.#gaveWay = !this.#gaveWay && this.#isMoreThan(MUCH_BYTES, follower.uncopied(follower.head()));
+    return this.#gaveWay;
   }
 
   #isUrgent(frames: number): boolean {

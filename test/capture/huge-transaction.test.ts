@@ -110,6 +110,32 @@ test('a start that goes on where the last run stopped looks through a large WAL 
   await second.stop();
 });
 
+test('what is committed while a handover makes its checkpoint is copied in slices as well', async (t) => {
+  const setup = await setUp(t);
+  const harness = new CaptureHarness(t, setup.path, { settings: { minCheckpointPages: 100 } });
+  await harness.capture.sync();
+  const application = new DatabaseSync(setup.path);
+  t.after(() => application.close());
+  const most = watchTurns(t);
+  const { checkpoint } = DatabaseHandles.prototype;
+  let isDue = true;
+  t.mock.method(
+    DatabaseHandles.prototype,
+    'checkpoint',
+    function (this: DatabaseHandles, ...args: Parameters<typeof checkpoint>) {
+      if (isDue) application.exec('INSERT INTO t(v) VALUES (randomblob(20000000)), (randomblob(20000000))');
+      isDue = false;
+      return checkpoint.apply(this, args);
+    },
+  );
+  await setup.app.run('INSERT INTO t(v) VALUES (randomblob(1000000))');
+  await harness.until(() => !isDue, 'a checkpoint is made');
+  await harness.capture.sync();
+  assert.ok(most.read > 0 && most.read <= MOST_BYTES, `${most.read} bytes read`);
+  await harness.stop();
+  await assertEqual(setup, harness);
+});
+
 test('what a stop captures in slices is stored, although the database is moved away meanwhile', async (t) => {
   const setup = await setUp(t);
   const harness = new CaptureHarness(t, setup.path);
