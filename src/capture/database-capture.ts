@@ -420,8 +420,12 @@ export class DatabaseCapture {
     if (!this.#thread.hasOthers() || !this.#isCheckpointDue(follower) || follower.backlogBytes <= BACKLOG_BYTES) return;
     // Where the disk failed, whoever opens its files anew does not hear of that.
     if (follower.checkpointFailure !== undefined) return;
-    await follower.checkpointElsewhere();
+    const isMade = await follower.checkpointElsewhere();
     if (await this.#captureMuch(follower)) follower.move();
+    if (follower.backlogBytes <= BACKLOG_BYTES || follower.checkpointFailure !== undefined) return;
+    // Here it would take as long, once what is in the way is gone.
+    this.#schedule.tried('blocked');
+    this.#walWatch.tried(isMade ? 'blocked' : 'met', follower);
   }
 
   async #checkStillThere(follower: WalFollower): Promise<void> {

@@ -22,8 +22,8 @@ const BARRIER_BYTES = 1024 * 1024;
 const URGENT_TRIES = 5;
 /** What may come in before an urgent one without a file being made behind it. */
 const URGENT_BYTES = 4 * BARRIER_BYTES;
-/** More than this that came in while a checkpoint was made is copied little by little first, outside of the handover: other databases wait. */
-const MUCH_BYTES = 8 * 1024 * 1024;
+/** More than this that came in since the last look, or while a checkpoint was made, is copied little by little first, outside of the handover: other databases wait. */
+const MUCH_BYTES = 16 * 1024 * 1024;
 /** Frames that are not in the database file while somebody else's checkpoint is under way, in bytes. More: it is waited for. */
 const MET_BYTES = 4 * 1024 * 1024;
 /** Checkpoints beside writers before they are held up for the last one; each leaves it less to do. */
@@ -60,8 +60,8 @@ export interface StandingReader {
   uncopied(head: WalIndexHead): number;
   /** Copies them. */
   capture(): void;
-  /** Has a file made now if less than so many bytes could still be copied without one. */
-  makeRoom(bytes: number): void;
+  /** Has a file made now if less than so many bytes could still be copied without one: true then. */
+  makeRoom(bytes: number): boolean;
   /** The same, and the read moves on to the newest commit. */
   move(): void;
   /** Begins the read that was ended under the barrier. */
@@ -109,7 +109,10 @@ export class Handover {
     const follower = this.#follower;
     const isUrgent = this.#isUrgent(follower.cursor.frames);
     // Nobody is to wait for a file that gets onto the disk.
-    follower.makeRoom(isUrgent ? URGENT_BYTES : BARRIER_BYTES);
+    if (follower.makeRoom(isUrgent ? URGENT_BYTES : BARRIER_BYTES)) {
+      if (this.#givesWay()) return 'busy';
+      follower.move();
+    }
     const { reader, barrier } = this.#handles; // only now: they change places with every move
     let isDone = false;
     // 3: the barrier. Later than this, and a commit could fall between the copy and the checkpoint.
@@ -148,6 +151,7 @@ export class Handover {
    */
   #approach(): HandoverOutcome | 'close' {
     const follower = this.#follower;
+    if (this.#givesWay()) return 'busy';
     follower.move();
     // A transaction that comes and goes stands in the way of one checkpoint or another, but not of all at the same frame.
     let isBlocked = true;
@@ -158,7 +162,7 @@ export class Handover {
       const isUrgent = this.#isUrgent(frames);
       if (i > 0 && !isBlocked && isUrgent) break;
       const isDone = this.#checkpoint(CHECKPOINT_PATIENCE_MS.beside);
-      if (this.#failure !== undefined || this.#givesWay()) return 'busy';
+      if (this.#failure !== undefined) return 'busy';
       const { backfilled, mxFrame } = follower.head();
       if (!isDone || backfilled === frames || backfilled !== (stoppedAt ?? backfilled)) isBlocked = false;
       stoppedAt = backfilled;
@@ -170,6 +174,7 @@ export class Handover {
         if (this.#failure !== undefined) return 'busy';
         synced = backfilled;
       }
+      if (this.#givesWay()) return 'busy';
       if (i === 0) follower.capture(); // not under the new read, which has the less to do until the next checkpoint ends
       follower.move();
     }

@@ -618,12 +618,12 @@ export class WalFollower {
     return false;
   }
 
-  /** Has a file made now if less than so many bytes could still be copied without one. */
-  makeRoom(bytes: number): void {
-    if (this.pending.room * this.pageSize >= bytes) return;
+  /** Has a file made now if less than so many bytes could still be copied without one: true then. */
+  makeRoom(bytes: number): boolean {
+    if (this.pending.room * this.pageSize >= bytes) return false;
     using wal = this.openWal();
     this.#listener.cut(wal);
-    this.move(); // much can have come in meanwhile
+    return true;
   }
 
   // ---- Checkpoints ----
@@ -649,10 +649,11 @@ export class WalFollower {
     }
   }
 
-  /** Has a checkpoint made by another thread: this one goes on with other databases. */
-  async checkpointElsewhere(): Promise<void> {
-    const { failure } = await this.#handles.checkpointElsewhere();
+  /** Has a checkpoint made by another thread: this one goes on with other databases. False: somebody else was making one. */
+  async checkpointElsewhere(): Promise<boolean> {
+    const { busy, failure } = await this.#handles.checkpointElsewhere();
     if (failure !== undefined) this.#syncFailure = failure;
+    return !busy || failure !== undefined;
   }
 
   /** Bytes of the WAL file. */

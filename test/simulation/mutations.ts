@@ -221,7 +221,7 @@ const SMALL_LIMITS: readonly Mutation[] = [
     edits: [
       ['const BARRIER_BYTES = 1024 * 1024;', 'const BARRIER_BYTES = 4 * 1024;'],
       ['const MET_BYTES = 4 * 1024 * 1024;', 'const MET_BYTES = 1024;'],
-      ['const MUCH_BYTES = 8 * 1024 * 1024;', 'const MUCH_BYTES = 16 * 1024;'],
+      ['const MUCH_BYTES = 16 * 1024 * 1024;', 'const MUCH_BYTES = 16 * 1024;'],
     ],
   },
   { file: 'src/capture/disk-share.ts', edits: [['LITTLE_BYTES = 1024 * 1024;', 'LITTLE_BYTES = 2 * 1024;']] },
