@@ -420,6 +420,7 @@ export class DatabaseCapture {
     if (!this.#thread.hasOthers() || !this.#isCheckpointDue(follower) || follower.backlogBytes <= BACKLOG_BYTES) return;
     // Where the disk failed, whoever opens its files anew does not hear of that.
     if (follower.checkpointFailure !== undefined) return;
+    follower.move(); // it gets as far as the read stands
     const isMade = await follower.checkpointElsewhere();
     if (await this.#captureMuch(follower)) follower.move();
     if (follower.backlogBytes <= BACKLOG_BYTES || follower.checkpointFailure !== undefined) return;
