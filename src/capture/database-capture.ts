@@ -421,12 +421,8 @@ export class DatabaseCapture {
     // Where the disk failed, whoever opens its files anew does not hear of that.
     if (follower.checkpointFailure !== undefined) return;
     follower.move(); // it gets as far as the read stands
-    const isMade = await follower.checkpointElsewhere();
+    await follower.checkpointElsewhere();
     if (await this.#captureMuch(follower)) follower.move();
-    if (follower.backlogBytes <= BACKLOG_BYTES || follower.checkpointFailure !== undefined) return;
-    // Here it would take as long, once what is in the way is gone.
-    this.#schedule.tried('blocked');
-    this.#walWatch.tried(isMade ? 'blocked' : 'met', follower);
   }
 
   async #checkStillThere(follower: WalFollower): Promise<void> {
@@ -465,6 +461,8 @@ export class DatabaseCapture {
   /** A copy over the open database is seen by nobody's SQLite; what would be captured from then on is neither of the two. */
   async #checkNotOverwritten(follower: WalFollower): Promise<void> {
     if (!follower.stands || (await follower.fileIsAsCaptured(this.#maker))) return;
+    // Whoever has another WAL-index does not know of our read.
+    if (!follower.stillThere) throw new Replaced('files of the database were replaced');
     const { path } = this.#settings;
     throw new RivuletError({
       code: OVERWRITTEN,
@@ -545,7 +543,8 @@ export class DatabaseCapture {
     } else if (this.#lookout.isIdle(follower)) {
       const untilCutMs = follower.pending.count > 0 ? this.#msUntilCut : Number.POSITIVE_INFINITY;
       // What is compared little by little goes on at the next look.
-      const untilLookMs = follower.isFileDoubtful ? this.#settings.monitorIntervalMs : untilCutMs;
+      const isCompared = follower.isFileDoubtful && follower.pending.count === 0;
+      const untilLookMs = isCompared ? this.#settings.monitorIntervalMs : untilCutMs;
       await this.#lookout.whileIdle(follower, Math.min(untilCutMs, untilLookMs));
       this.#lastCheckMs = Number.NEGATIVE_INFINITY; // it may have been an event of a file that is gone
     } else {
@@ -590,6 +589,7 @@ export class DatabaseCapture {
       const follower = await this.#attachForTheLast();
       if (!(await this.#resumeIfSuspended(follower))) throw this.#suspension;
       try {
+        await this.#checkNotOverwritten(follower);
         await this.#captureMuch(follower);
         follower.capture();
         await this.#cut(follower);

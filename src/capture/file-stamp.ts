@@ -8,6 +8,8 @@ export class FileStamp {
   readonly #fd: number;
   #known: string;
   #isDoubtful = false;
+  /** Times that somebody else was found to have written to it. */
+  foreignWrites = 0;
 
   constructor(databaseFd: number) {
     this.#fd = databaseFd;
@@ -25,6 +27,7 @@ export class FileStamp {
     if (stamp === this.#known) return false;
     this.#known = stamp;
     this.#isDoubtful = true;
+    this.foreignWrites++;
     return true;
   }
 

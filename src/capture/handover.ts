@@ -80,6 +80,7 @@ export class Handover {
   #patienceMs: number = BARRIER_PATIENCE_MS.first;
   #failure: string | undefined;
   #gaveWay = false;
+  #mayGiveWay = true;
 
   constructor(follower: StandingReader, handles: DatabaseHandles, limits: HandoverLimits, gauges: CaptureGauges) {
     this.#follower = follower;
@@ -95,6 +96,8 @@ export class Handover {
 
   run(): HandoverOutcome {
     const follower = this.#follower;
+    this.#mayGiveWay = !this.#gaveWay;
+    this.#gaveWay = false;
     const reached = this.#approach();
     if (reached !== 'close') return reached;
     for (let tries = 1; ; tries++) {
@@ -207,10 +210,11 @@ export class Handover {
     }
   }
 
-  /** Not twice in a row: the WAL may not grow for that. */
+  /** Not in two handovers in a row: the WAL may not grow for that. */
   #givesWay(): boolean {
     const follower = this.#follower;
-    this.#gaveWay = !this.#gaveWay && this.#isMoreThan(MUCH_BYTES, follower.uncopied(follower.head()));
+    if (!this.#mayGiveWay) return false;
+    this.#gaveWay = this.#isMoreThan(MUCH_BYTES, follower.uncopied(follower.head()));
     return this.#gaveWay;
   }
 

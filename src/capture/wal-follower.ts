@@ -92,6 +92,8 @@ export class WalFollower {
   #restartable = false;
   /** Read transactions begun in a row in that state. */
   #restingReads = 0;
+  /** See {@link FileStamp.foreignWrites}: of what is compared. */
+  #comparedWrites = 0;
   /** It was so when the file was looked at last, and has been since. */
   #restedSurely = false;
   #framesTaken = 0;
@@ -290,13 +292,17 @@ export class WalFollower {
     const couldWrite = !this.#restedSurely;
     const isWritten = stamp.look();
     this.#restedSurely = this.#restartable && this.#restingReads >= SURE_READS;
-    if (isWritten) this.#file.restart();
-    if (!this.#restedSurely || !stamp.isDoubtful) return true;
-    const bytes = isWritten && !couldWrite ? Number.POSITIVE_INFINITY : COMPARED_AT_ONCE_BYTES;
+    if (stamp.foreignWrites !== this.#comparedWrites) this.#file.restart();
+    this.#comparedWrites = stamp.foreignWrites;
+    const isAtRest = isWritten && !couldWrite;
+    // Of what is pending it is not known here what the file should hold.
+    const isKnown = this.pending.count === 0;
+    if (!this.#restedSurely || !stamp.isDoubtful || !(isAtRest || isKnown)) return true;
+    const bytes = isAtRest ? Number.POSITIVE_INFINITY : COMPARED_AT_ONCE_BYTES;
     // Pages beyond that came since, or came back.
     const pages = { pageCount: Math.min(known.pageCount, this.#fewestPages), hashOf: known.hashOf.bind(known) };
     const found = await inTurns(this.#file.compare(pages, this.pending, bytes));
-    if (found === 'right') stamp.trust();
+    if (found === 'right' && isKnown && this.pending.count === 0) stamp.trust();
     return found !== 'wrong';
   }
 
