@@ -298,7 +298,7 @@ export class DatabaseCapture {
 
   /** What is only in the WAL would have to be kept while all pages are read, and past a limit everybody's checkpoint waits for that. */
   async #withLittleWal(follower: WalFollower, head: WalIndexHead): Promise<WalIndexHead> {
-    if ((head.mxFrame - head.backfilled) * follower.pageSize <= SLICE_BYTES) return head;
+    if ((head.mxFrame - head.backfilled) * follower.pageSize <= BACKLOG_BYTES) return head;
     await follower.backfill(this.#thread.hasOthers());
     return follower.beginExactly();
   }

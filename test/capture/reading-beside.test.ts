@@ -60,7 +60,7 @@ describe('what happens while all pages are read', () => {
 
   test('a large WAL that is there at the start is brought into the database file first, and keeps nobody waiting', async (t) => {
     const setup = await setUp(t);
-    await setup.app.run('INSERT INTO t(v) VALUES (randomblob(20000000))'); // all of it in the WAL
+    await setup.app.run('INSERT INTO t(v) VALUES (randomblob(80000000))'); // all of it in the WAL
     const unkept: number[] = [];
     slowDownReading(t, 0, (snapshot) => unkept.push(snapshot.unkeptBytes(snapshot.pageCount)));
     const harness = new CaptureHarness(t, setup.path, { settings: { minCheckpointPages: 1_000_000 } });
